@@ -1,0 +1,56 @@
+#pragma once
+
+/*
+ * crash.json, the machine-readable account of a crash; its schema is crash.schema.json in this
+ * folder. Never environment values, never credentials.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include <jansson.h>
+
+#include "bundle/name.h"
+#include "bundle/sink.h"
+#include "capture/core_info.h"
+#include "capture/stack.h"
+#include "init/crash_record.h"
+
+/* What became of one artifact. */
+struct artifact {
+    bool made;     /* whole, somewhere */
+    uint64_t size; /* bytes */
+    char sha256[65];
+    bool in_cores_dir;
+    bool in_s3;
+    char error[256]; /* why it is missing or incomplete, "" where it isn't */
+};
+
+/* Everything that is told about one crash; the context that travels through the steps. */
+struct bundle {
+    const struct crash_record *record;
+    char id[256];
+    char hostname[256];
+
+    const char *capture_source;   /* "kernel" or "none": where the core came from */
+    char no_core[512];            /* why there is none, "" where there is one */
+    const struct core_info *info; /* of the core, else of the maps; NULL where neither */
+    json_t *frames; /* top frames as stack_to_json() gives them, or NULL (owned by the bundle's
+                       owner) */
+    struct artifact artifacts[ARTIFACT_KINDS];
+};
+
+/* The first @max frames of a thread as a JSON array: a new reference, or NULL (out of memory). */
+json_t *stack_to_json(const struct stack_thread *thread, size_t max);
+
+/*
+ * Writes crash.json to a sink (not committed).
+ *
+ * @complete  false for the early form, which is sent before the core is: "complete": false and no
+ * fates yet
+ *
+ * Returns 0, -ENOMEM or -errno of the sink.
+ */
+int crash_json_write(const struct bundle *bundle, bool complete, struct sink *sink);

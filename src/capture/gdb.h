@@ -1,0 +1,33 @@
+#pragma once
+
+/* gdb, where the image has it: the fuller text of `thread apply all bt full`. */
+
+#include <sys/types.h>
+
+/*
+ * Starts gdb in batch mode on a core, in a process group of its own, without the user's or the
+ * directory's gdbinit, downloading nothing, its output going to @out_fd.
+ *
+ * gdb is looked for beside corectl itself (/opt/coreinit/bin), then along PATH.
+ *
+ * @core_path, @exe_path  may be /proc/PID/fd/N of this process; @exe_path NULL where unknown
+ *
+ * Returns 0 with its pid, -ENOENT (no gdb in this image) or -errno.
+ */
+int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *ret_pid);
+
+/*
+ * Waits for gdb until a deadline (CLOCK_MONOTONIC, nanoseconds), then kills its process group.
+ *
+ * Returns 0, -ETIMEDOUT (killed at the deadline; what it printed until then is there), -EIO (it
+ * died or failed; the reason is logged) or -errno.
+ */
+int gdb_finish(pid_t pid, int64_t deadline_ns);
+
+/*
+ * Copies gdb's text without its start-up noise (copyright, missing auto-load, "[New LWP n]", …):
+ * from the line that tells how the program ended on, warnings about missing files kept.
+ *
+ * Returns 1 if a stack was in it, 0 if not, or -errno of reading or writing.
+ */
+int gdb_clean(int in_fd, int out_fd);

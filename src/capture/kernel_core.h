@@ -1,0 +1,55 @@
+#pragma once
+
+/* The kernel's own core file: finding it, distrusting it, and saying why there is none. */
+
+#include "capture/core_info.h"
+#include "capture/core_source.h"
+#include "init/crash_record.h"
+
+struct kernel_core {
+    int fd;          /* the core, read-only */
+    int dir_fd;      /* the directory it lies in, for unlinkat(2) */
+    char name[256];  /* in that directory */
+    char path[4096]; /* for people */
+    struct core_info *info;
+};
+
+/*
+ * Finds the core file that the kernel wrote for the recorded process.
+ *
+ * core_pattern is expanded and looked for in every directory the record knows; where the process
+ * that crashed is a child of the recorded one (a shell that reports 128+N), any pid is taken as
+ * long as the core's own notes name signal N and it is newer than the recorded process.
+ *
+ * A file is trusted only if it is regular, has one link, is reached without a symbolic link (those
+ * in the literal directory of an absolute core_pattern, which is root's word, excepted), is no
+ * older than the process, and is an ELF core of that pid and signal. One that is refused is logged
+ * with the reason.
+ *
+ * @why  where none is found: one sentence that names the cause (limit, pattern, directory, size)
+ * and the mend
+ *
+ * Returns 0 with @ret to be freed with kernel_core_free(), -ENOENT with @why, or -errno.
+ */
+int kernel_core_find(const struct crash_record *record, struct kernel_core **ret, char *why,
+                     size_t why_size);
+
+/*
+ * Opens a stream over the core from its beginning, holes told apart by SEEK_DATA (lseek(2)). The
+ * core must outlive it. Returns 0 or -errno.
+ */
+int kernel_core_source(const struct kernel_core *core, struct core_source **ret);
+
+/*
+ * Removes the file once its bytes are safe elsewhere, if the name still means the same file.
+ * Returns 0, -ESTALE (the name is another file's by now) or -errno.
+ */
+int kernel_core_remove(struct kernel_core *core);
+
+void kernel_core_free(struct kernel_core *core);
+
+static inline void cleanup_kernel_core(struct kernel_core **core)
+{
+    kernel_core_free(*core);
+}
+#define _cleanup_kernel_core_ __attribute__((cleanup(cleanup_kernel_core)))

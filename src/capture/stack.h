@@ -1,0 +1,68 @@
+#pragma once
+
+/* Call stacks by libdw (elfutils), without a debugger. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "capture/core_info.h"
+
+struct stack_frame {
+    uint64_t pc;
+    bool is_activation; /* the pc is exact: a thread's top frame, or one a signal interrupted */
+    bool is_inlined;    /* shares its pc with the frame that called it */
+    char *function;     /* NULL where no symbol covers the pc */
+    uint64_t function_offset;
+    char *file; /* source file, NULL without debug information */
+    int line;
+    char *module;           /* path of the mapped file, NULL where none covers the pc */
+    uint64_t module_offset; /* pc as an address within that file: what addr2line takes */
+    char build_id[2 * 64 + 1];
+};
+
+struct stack_thread {
+    pid_t tid;
+    struct stack_frame *frames; /* innermost first */
+    size_t n_frames;
+    bool cut;           /* at the limit of frames */
+    char *unwind_error; /* why the stack ends before its bottom, or NULL */
+};
+
+struct stack {
+    struct stack_thread *threads; /* the crashing one first */
+    size_t n_threads;
+};
+
+/* Most frames of one thread: a stack overflow has hundreds of thousands. */
+#define STACK_MAX_FRAMES 256
+
+/*
+ * Unwinds every thread of a core.
+ *
+ * Meant to run in a process of its own: a damaged core may take libdw's time or its life.
+ *
+ * @core_fd  the core; @exe_path its executable (may be /proc/self/fd/N), or NULL
+ * @first    called once as soon as the crashing thread's stack is known, before the others; may be
+ * NULL
+ * @ret      to be freed with stack_free()
+ *
+ * Returns 0, -ENOEXEC (libdw can't make sense of the core, its words are logged), -ENOMEM or
+ * -errno.
+ */
+int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info *info,
+                      void (*first)(const struct stack_thread *thread, void *context),
+                      void *context, struct stack **ret);
+
+/*
+ * Prints one thread as text, a frame a line:
+ *
+ *     Thread 12 "flb-pipeline":
+ *     #0  0x00007f2ad1a3 in strlen+0x13 (libc.so.6+0x9a1a3)
+ *     #1  0x000055d0c1e2 in cb_flush at /src/plugins/out_x/x.c:120 (fluent-bit+0x1e2c2)
+ */
+void stack_print_thread(FILE *out, const struct stack_thread *thread, const struct core_info *info);
+
+void stack_free(struct stack *stack);

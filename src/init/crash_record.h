@@ -1,0 +1,72 @@
+#pragma once
+
+/*
+ * What PID 1 hands to the collector about one crash: fixed size, in a memfd, whose number follows
+ * `corectl collect --record-fd`. PID 1 only copies what will be gone once the process is reaped;
+ * everything that needs understanding is understood by the collector.
+ *
+ * Both programs come from one build, and the version is checked all the same: COREINIT_CORECTL may
+ * point at another build's corectl.
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define CRASH_RECORD_MAGIC 0x65726f63u /* "core" */
+#define CRASH_RECORD_VERSION 1u
+
+/* Settings that both programs must agree on; S3 credentials travel in the environment alone. */
+struct crash_settings {
+    char cores_dir[PATH_MAX];
+    char run_id[128];
+    char config[PATH_MAX];    /* the ini file that was read, "" where none */
+    char bucket[256];         /* "" where nothing is to be sent */
+    char key_prefix[1025];    /* S3 keys are at most 1024 bytes */
+    char region[64];          /* [s3] region of the ini file; the environment goes before it */
+    char endpoint[1024];      /* [s3] endpoint of the ini file; the environment goes before it */
+    uint32_t collect_timeout; /* seconds; 0 means none */
+    uint32_t log_level;       /* enum log_level */
+};
+
+/* Most directories that a core may lie in, apart from the process's last one. */
+#define CRASH_DIRECTORIES 8
+
+struct crash_record {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t size; /* of the whole struct */
+
+    /* The end, as waitid(2) reports it. */
+    int32_t wait_code;   /* CLD_KILLED, CLD_DUMPED or CLD_EXITED */
+    int32_t wait_status; /* the signal, or the exit status (a shell's 128+N) */
+    pid_t pid;           /* as coreinit sees it */
+    bool is_program;     /* the program itself, not one of its descendants */
+    struct timespec ended_realtime;
+    struct timespec ended_boottime;
+
+    /* What procfs told while the process lived, the latest look. Empty where it couldn't be read.
+     */
+    char cwd[PATH_MAX];
+    char exe[PATH_MAX]; /* readlink of /proc/PID/exe: may end in " (deleted)" */
+    char cmdline[8192]; /* NUL-separated, as in /proc/PID/cmdline, cut at this size */
+    uint32_t cmdline_size;
+    int32_t exe_fd;  /* the executable, opened while it ran (inherited), or -1 */
+    int32_t maps_fd; /* memfd with the text of /proc/PID/maps (inherited), or -1 */
+
+    /* What procfs still tells of a zombie, raw text. */
+    char stat[1024];   /* /proc/PID/stat */
+    char status[4096]; /* /proc/PID/status */
+    char limits[2048]; /* /proc/PID/limits */
+
+    /* Other working directories that were seen: the start's, and those of descendants. */
+    char directories[CRASH_DIRECTORIES][PATH_MAX];
+
+    /* How coreinit was going to capture it. */
+    char capture_mode[16]; /* "kernel" or "off" */
+    char capture_why[256]; /* the banner's words */
+
+    struct crash_settings settings;
+};

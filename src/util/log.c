@@ -1,0 +1,67 @@
+#include "util/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum log_level log_max_level = LEVEL_NOTICE;
+
+static const char *const level_names[] = {
+    [LEVEL_ERROR] = "error", [LEVEL_WARNING] = "warning", [LEVEL_NOTICE] = "notice",
+    [LEVEL_INFO] = "info",   [LEVEL_DEBUG] = "debug",
+};
+
+/* One buffer, one write: lines of coreinit, corectl and the program never mix within a line. */
+static void write_line(enum log_level level, int error, const char *format, va_list arguments)
+{
+    char line[2048];
+    const size_t room = sizeof(line) - 1; /* the newline's place */
+    size_t used;
+    int saved = errno;
+
+    used = (size_t)snprintf(line, room, "coreinit: %s: ", level_names[level]);
+    int n = vsnprintf(line + used, room - used, format, arguments);
+    if (n > 0)
+        used += (size_t)n < room - used ? (size_t)n : room - used - 1;
+    if (error) {
+        /* strerror() may allocate and translate; this one is a table. */
+        const char *meaning = strerrordesc_np(error);
+
+        n = snprintf(line + used, room - used, ": %s", meaning ? meaning : "unknown error");
+        if (n > 0)
+            used += (size_t)n < room - used ? (size_t)n : room - used - 1;
+    }
+    for (size_t i = 0; i < used; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = '?';
+    line[used++] = '\n';
+
+    /* A closed or full stderr must not change what happens next. */
+    ssize_t ignored = write(STDERR_FILENO, line, used);
+    (void)ignored;
+    errno = saved;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    va_list arguments;
+
+    if (level > log_max_level)
+        return;
+    va_start(arguments, format);
+    write_line(level, 0, format, arguments);
+    va_end(arguments);
+}
+
+int log_errno(int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_line(LEVEL_ERROR, abs(error), format, arguments);
+    va_end(arguments);
+    return -abs(error);
+}
