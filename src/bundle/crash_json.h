@@ -2,7 +2,8 @@
 
 /*
  * crash.json, the machine-readable account of a crash; its schema is crash.schema.json in this
- * folder. Never environment values, never credentials.
+ * folder. Every key is always there, null where nothing is known. Never environment values but the
+ * names of container.h, never credentials.
  */
 
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 
 #include <jansson.h>
 
+#include "bundle/container.h"
 #include "bundle/name.h"
 #include "bundle/sink.h"
 #include "capture/core_info.h"
@@ -25,7 +27,7 @@ struct artifact {
     char sha256[65];
     bool in_cores_dir;
     bool in_s3;
-    char error[256]; /* why it is missing or incomplete, "" where it isn't */
+    char error[512]; /* why it is missing or incomplete, "" where it isn't */
 };
 
 /* Everything that is told about one crash; the context that travels through the steps. */
@@ -33,6 +35,7 @@ struct bundle {
     const struct crash_record *record;
     char id[256];
     char hostname[256];
+    struct container container; /* container_read() */
 
     const char *capture_source;   /* "kernel" or "none": where the core came from */
     char no_core[512];            /* why there is none, "" where there is one */

@@ -20,15 +20,19 @@ enum artifact_kind {
 extern const char *const artifact_suffixes[ARTIFACT_KINDS];
 
 /*
- * Makes a bundle's id, the part of its artifacts' names before the suffix.
+ * Makes a bundle's id, the part of its artifacts' names before the suffix: one path component of
+ * valid UTF-8, so that it is a file name, an S3 key and a JSON text.
  *
  * @key_prefix  S3_KEY_PREFIX; its last non-empty path part is the base ("issue" where there is
- * none)
+ * none), cut where it is too long for a file name: a crash must not be lost to a long prefix
  * @when        realtime of the crash, shown as UTC %FT%H%M%S
- * @hostname, @run_id  '/' and control characters in either become '_': a name is one path component
+ * @hostname, @run_id  "unknown" where empty
  * @ordinal     1, or 2 and up for a further crash of the same second (-2, -3, …)
  *
- * Returns 0 or -ENAMETOOLONG (file names are at most 255 bytes, suffix and ".part" included).
+ * In base, hostname and run_id '/', control characters and bytes that are no UTF-8 become '_'.
+ *
+ * Returns 0 or -ENAMETOOLONG: file names are at most 255 bytes, suffix and ".part" included, and
+ * hostname and run_id alone pass that; or the id doesn't fit @size.
  */
 int bundle_id(const char *key_prefix, time_t when, const char *hostname, const char *run_id,
               unsigned ordinal, char *ret, size_t size);

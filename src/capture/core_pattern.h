@@ -5,7 +5,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
+
+/* The kernel's settings, which containers share with their host. */
+struct core_settings {
+    char pattern[256]; /* kernel.core_pattern; the kernel keeps at most 127 bytes */
+    bool uses_pid;     /* kernel.core_uses_pid */
+    int suid_dumpable; /* fs.suid_dumpable: 0, 1 or 2 (only to an absolute path, readable by root)
+                        */
+};
+
+/* Reads the settings from procfs. Returns 0 or -errno (-ENOENT: there is no procfs). */
+int core_settings_read(struct core_settings *ret);
 
 /* How a core_pattern sends a core away. */
 enum core_pattern_kind {
@@ -24,31 +34,49 @@ enum core_pattern_kind core_pattern_kind(const char *pattern, bool uses_pid);
  * on.
  */
 struct core_pattern_subject {
-    pid_t pid;            /* %p: in its own pid namespace */
-    pid_t initial_pid;    /* %P: in the initial pid namespace */
-    pid_t tid;            /* %i */
-    pid_t initial_tid;    /* %I */
-    const char *comm;     /* %e: of the crashing thread */
-    const char *exe;      /* %E: path of the executable, '/' becomes '!' */
-    const char *hostname; /* %h */
-    int64_t uid, gid;     /* %u %g, -1 where unknown */
-    int signo;            /* %s */
-    int64_t time;         /* %t: seconds since the epoch */
-    int dumpable;         /* %d: PR_GET_DUMPABLE */
-    int64_t core_limit;   /* %c: soft RLIMIT_CORE, as the kernel prints it; -1 where unknown */
-    int cpu;              /* %C, Linux 6.1 */
+    int64_t pid;            /* %p: in its own pid namespace */
+    int64_t initial_pid;    /* %P: in the initial pid namespace */
+    int64_t tid;            /* %i */
+    int64_t initial_tid;    /* %I */
+    int64_t uid;            /* %u: in the initial user namespace */
+    int64_t gid;            /* %g: likewise */
+    int64_t dumpable;       /* %d: PR_GET_DUMPABLE */
+    int64_t signo;          /* %s */
+    int64_t time;           /* %t: seconds since the epoch */
+    int64_t cpu;            /* %C: Linux 6.2 */
+    const char *hostname;   /* %h */
+    const char *comm;       /* %e: of the crashing thread */
+    const char *exe;        /* %E: path of the executable; %f (Linux 5.9): its last part */
+    const char *core_limit; /* %c: soft RLIMIT_CORE in decimal; 2^64-1 is what unlimited prints */
 };
 
+/* Nothing is known: every specifier is a wildcard. */
+#define CORE_PATTERN_SUBJECT_UNKNOWN                                                               \
+    ((struct core_pattern_subject){.pid = -1,                                                      \
+                                   .initial_pid = -1,                                              \
+                                   .tid = -1,                                                      \
+                                   .initial_tid = -1,                                              \
+                                   .uid = -1,                                                      \
+                                   .gid = -1,                                                      \
+                                   .dumpable = -1,                                                 \
+                                   .signo = -1,                                                    \
+                                   .time = -1,                                                     \
+                                   .cpu = -1})
+
 /*
- * Expands a core_pattern template (core(5), and format_corename() of the kernel's fs/coredump.c)
- * into a glob(7) pattern that the core's path matches: known values stand as they are, with glob's
- * special characters escaped; unknown ones are '*'. Unknown specifiers and a lone % at the end are
- * dropped, as the kernel drops them. With @uses_pid and no %p in the pattern, ".PID" is added.
+ * Expands a core_pattern template (core(5), and format_corename() of the kernel's fs/coredump.c,
+ * coredump_parse() since Linux 6.17) into a glob(7) pattern that the core's path matches: known
+ * values stand as they are, with glob's special characters escaped; unknown ones are '*'. Unknown
+ * specifiers and a lone % at the end are dropped, as the kernel drops them; so is %F, which has a
+ * value in pipe patterns only. With @uses_pid and no %p in the pattern, ".PID" is added.
+ *
+ * Values that a process chooses itself (%h %e %E %f) can't make path components, in the kernel or
+ * here: '/' becomes '!', and so does the first dot of "." and ".."; an empty one is "!".
  *
  * @pattern  text of /proc/sys/kernel/core_pattern, no trailing newline
  * @ret      NUL-terminated, relative where the pattern is; its size in @size
  *
- * Returns 0, -ENOTSUP for a pipe or socket, -EOPNOTSUPP for an empty pattern, -ENAMETOOLONG.
+ * Returns 0, -ENOTSUP for a pipe or socket, -EOPNOTSUPP where no name is left, -ENAMETOOLONG.
  */
 int core_pattern_expand(const char *pattern, bool uses_pid, const struct core_pattern_subject *who,
                         char *ret, size_t size);

@@ -2,13 +2,18 @@
 
 /* gdb, where the image has it: the fuller text of `thread apply all bt full`. */
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
  * Starts gdb in batch mode on a core, in a process group of its own, without the user's or the
  * directory's gdbinit, downloading nothing, its output going to @out_fd.
  *
- * gdb is looked for beside corectl itself (/opt/coreinit/bin), then along PATH.
+ * It gets nothing of this process but standard streams and PATH: no other descriptors, no
+ * environment (which may hold credentials), default signal dispositions. It dies with its parent,
+ * writes no core, at most 64 MiB of output, and is the first to go where memory runs out.
+ *
+ * gdb is looked for beside this executable (/opt/coreinit/bin), then along PATH.
  *
  * @core_path, @exe_path  may be /proc/PID/fd/N of this process; @exe_path NULL where unknown
  *
@@ -26,7 +31,8 @@ int gdb_finish(pid_t pid, int64_t deadline_ns);
 
 /*
  * Copies gdb's text without its start-up noise (copyright, missing auto-load, "[New LWP n]", …):
- * from the line that tells how the program ended on, warnings about missing files kept.
+ * from the line that tells how the program ended on, warnings about missing files kept. Stops after
+ * 16 MiB, and says so in the text.
  *
  * Returns 1 if a stack was in it, 0 if not, or -errno of reading or writing.
  */

@@ -3,6 +3,7 @@
 /* The kernel's own core file: finding it, distrusting it, and saying why there is none. */
 
 #include "capture/core_info.h"
+#include "capture/core_pattern.h"
 #include "capture/core_source.h"
 #include "init/crash_record.h"
 
@@ -19,12 +20,14 @@ struct kernel_core {
  *
  * core_pattern is expanded and looked for in every directory the record knows; where the process
  * that crashed is a child of the recorded one (a shell that reports 128+N), any pid is taken as
- * long as the core's own notes name signal N and it is newer than the recorded process.
+ * long as the core's own notes name signal N and it is newer than the recorded process. Of several
+ * the newest is taken.
  *
  * A file is trusted only if it is regular, has one link, is reached without a symbolic link (those
- * in the literal directory of an absolute core_pattern, which is root's word, excepted), is no
- * older than the process, and is an ELF core of that pid and signal. One that is refused is logged
- * with the reason.
+ * in the literal directory of an absolute core_pattern, which is root's word, excepted), belongs to
+ * the process's user (or root, as fs.suid_dumpable=2 has it), is no older than the process, and is
+ * an ELF core of that pid and signal. One that is refused is logged with the reason; where a
+ * wildcard found it and it is merely another process's, at level info.
  *
  * @why  where none is found: one sentence that names the cause (limit, pattern, directory, size)
  * and the mend
@@ -34,9 +37,13 @@ struct kernel_core {
 int kernel_core_find(const struct crash_record *record, struct kernel_core **ret, char *why,
                      size_t why_size);
 
+/* The same with the kernel's settings given. */
+int kernel_core_find_by(const struct crash_record *record, const struct core_settings *settings,
+                        struct kernel_core **ret, char *why, size_t why_size);
+
 /*
  * Opens a stream over the core from its beginning, holes told apart by SEEK_DATA (lseek(2)). The
- * core must outlive it. Returns 0 or -errno.
+ * core must outlive it. Returns 0 or -ENOMEM.
  */
 int kernel_core_source(const struct kernel_core *core, struct core_source **ret);
 

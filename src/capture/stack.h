@@ -14,13 +14,15 @@ struct stack_frame {
     uint64_t pc;
     bool is_activation; /* the pc is exact: a thread's top frame, or one a signal interrupted */
     bool is_inlined;    /* shares its pc with the frame that called it */
+    bool is_trampoline; /* what the kernel makes a signal handler return to: no call of the program;
+                           its function is "<signal handler called>" */
     char *function;     /* NULL where no symbol covers the pc */
     uint64_t function_offset;
     char *file; /* source file, NULL without debug information */
     int line;
     char *module;           /* path of the mapped file, NULL where none covers the pc */
     uint64_t module_offset; /* pc as an address within that file: what addr2line takes */
-    char build_id[2 * 64 + 1];
+    char build_id[2 * BUILD_ID_MAX + 1];
 };
 
 struct stack_thread {
@@ -42,9 +44,14 @@ struct stack {
 /*
  * Unwinds every thread of a core.
  *
+ * A mapped file is used only if its build-id is still the one that was mapped; one that is gone or
+ * was replaced is read from the core, as far as the kernel dumped it. Nothing is downloaded: the
+ * environment variable DEBUGINFOD_URLS is removed.
+ *
  * Meant to run in a process of its own: a damaged core may take libdw's time or its life.
  *
  * @core_fd  the core; @exe_path its executable (may be /proc/self/fd/N), or NULL
+ * @info     of that core
  * @first    called once as soon as the crashing thread's stack is known, before the others; may be
  * NULL
  * @ret      to be freed with stack_free()
@@ -60,9 +67,18 @@ int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info 
  * Prints one thread as text, a frame a line:
  *
  *     Thread 12 "flb-pipeline":
- *     #0  0x00007f2ad1a3 in strlen+0x13 (libc.so.6+0x9a1a3)
- *     #1  0x000055d0c1e2 in cb_flush at /src/plugins/out_x/x.c:120 (fluent-bit+0x1e2c2)
+ *     #0  0x00007f2ad1a3c1a3 in strlen+0x13 (libc.so.6+0x9a1a3)
+ *     #1  0x000055d0c1e2c2c2 in cb_flush at /src/plugins/out_x/x.c:120 (fluent-bit+0x1e2c2)
+ *     #2  <signal handler called>
+ *
+ * Control characters in names are shown as '?': the text goes to terminals.
  */
 void stack_print_thread(FILE *out, const struct stack_thread *thread, const struct core_info *info);
 
 void stack_free(struct stack *stack);
+
+static inline void cleanup_stack(struct stack **stack)
+{
+    stack_free(*stack);
+}
+#define _cleanup_stack_ __attribute__((cleanup(cleanup_stack)))

@@ -47,8 +47,12 @@ struct crash_record {
     struct timespec ended_realtime;
     struct timespec ended_boottime;
 
-    /* What procfs told while the process lived, the latest look. Empty where it couldn't be read.
+    /*
+     * What procfs told of a process while it lived, the latest look. Empty where it couldn't be
+     * read. The process is @pid, or where that is a shell that reported 128+N, the descendant of
+     * its that was last seen among those that are gone (0 where there was none).
      */
+    pid_t witness_pid;
     char cwd[PATH_MAX];
     char exe[PATH_MAX]; /* readlink of /proc/PID/exe: may end in " (deleted)" */
     char cmdline[8192]; /* NUL-separated, as in /proc/PID/cmdline, cut at this size */
@@ -61,7 +65,7 @@ struct crash_record {
     char status[4096]; /* /proc/PID/status */
     char limits[2048]; /* /proc/PID/limits */
 
-    /* Other working directories that were seen: the start's, and those of descendants. */
+    /* Working directories that were seen: the start's, and those of descendants. */
     char directories[CRASH_DIRECTORIES][PATH_MAX];
 
     /* How coreinit was going to capture it. */

@@ -4,6 +4,8 @@
  * The spool: cores_dir, flat. An artifact is written as NAME.part, flushed (fsync(2)) and renamed,
  * so a name without .part is a whole file. Everything is 0600; a directory that the spool makes is
  * 0700. The directory may be world-writable: nothing in it is followed or overwritten.
+ *
+ * Nothing here logs: a full or read-only spool is no error to a caller who has another place.
  */
 
 #include <stdint.h>
@@ -22,28 +24,41 @@ int spool_open(const char *path, struct spool **ret);
 
 /*
  * Takes a bundle id for this process: creates ID.crash.json.part exclusively, so that two
- * collectors never share one.
+ * collectors never share one. A spool holds one claim at a time.
  *
- * Returns 0, -EEXIST (taken, or one of its artifacts is there: try the next ordinal) or -errno.
+ * Returns 0, -EEXIST (taken, or something of that bundle is there: try the next ordinal), -EBUSY
+ * (this spool holds a claim), -ENAMETOOLONG, -EINVAL (no file name) or -errno.
  */
 int spool_claim(struct spool *spool, const char *id);
 
-/* Gives a claimed id back: removes the .part unless it was committed. */
+/* Gives a claimed id back: removes the .part unless a sink has taken it over. */
 void spool_release(struct spool *spool, const char *id);
 
 /*
- * A sink that writes artifact @name. Committing replaces an artifact of the same name that this
- * process wrote before (crash.json's early form); closing without commit removes the .part.
+ * A sink that writes artifact @name; the spool must outlive it. The claimed id's first crash.json
+ * is written into the claim's own .part; for every other name a .part that is there already is
+ * refused.
  *
- * Returns 0 or -errno.
+ * Committing never replaces a file, but for the claimed id's crash.json that this process wrote
+ * before (its early form). It returns -EEXIST where the name is taken, -ESTALE where the .part is
+ * no longer our file, and the error of a write that failed earlier. Closing without commit removes
+ * the .part.
+ *
+ * Returns 0, -EEXIST (the .part is there), -EINVAL or -ENAMETOOLONG (no usable file name) or
+ * -errno; writing returns -ENOSPC also for a used-up quota.
  */
 int spool_sink(struct spool *spool, const char *name, struct sink **ret);
 
-/* Opens a committed artifact for reading. Returns a descriptor or -errno. */
+/*
+ * Opens a committed artifact for reading.
+ *
+ * Returns a descriptor, -ELOOP (a symbolic link), -EPERM (no regular file with one link) or -errno.
+ */
 int spool_read(struct spool *spool, const char *name, uint64_t *ret_size);
 
 /* Bytes that an unprivileged writer can still put there (statvfs(3)), or UINT64_MAX where unknown.
  */
 uint64_t spool_free_bytes(struct spool *spool);
 
+/* Frees the spool and gives its claim back; NULL is fine. */
 void spool_close(struct spool *spool);

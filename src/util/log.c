@@ -1,11 +1,15 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* How long a line waits for a reader of stderr before it is dropped. */
+#define STALL_MS 500
 
 enum log_level log_max_level = LEVEL_NOTICE;
 
@@ -39,9 +43,15 @@ static void write_line(enum log_level level, int error, const char *format, va_l
             line[i] = '?';
     line[used++] = '\n';
 
-    /* A closed or full stderr must not change what happens next. */
-    ssize_t ignored = write(STDERR_FILENO, line, used);
-    (void)ignored;
+    /*
+     * A log driver that stalls must not stall PID 1: a pipe is writable while PIPE_BUF bytes fit,
+     * and a line is less, so this write doesn't block. A closed stderr changes nothing either.
+     */
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, STALL_MS) > 0) {
+        ssize_t ignored = write(STDERR_FILENO, line, used);
+        (void)ignored;
+    }
     errno = saved;
 }
 

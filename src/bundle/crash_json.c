@@ -1,0 +1,387 @@
+#include "bundle/crash_json.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "bundle/json_value.h"
+#include "bundle/process_text.h"
+#include "bundle/signal_codes.h"
+#include "capture/crash_facts.h"
+
+#define VERSION 1
+
+/* Seconds with fractions: as many digits as a uptime of years with milliseconds has. */
+#define REAL_DIGITS 12
+
+#define TEXT(array) json_text(array, sizeof(array))
+#define KNOWN_TEXT(array) json_known_text(array, sizeof(array))
+
+/* A shell that reports 128+N was recorded, but the core is that of a child: who crashed is told by
+ * the core then, and the record tells of the reporter. */
+static bool is_of_child(const struct bundle *bundle)
+{
+    return bundle->record->wait_code == CLD_EXITED && bundle->info && bundle->info->pid > 0;
+}
+
+static int signal_number(const struct bundle *bundle)
+{
+    const struct crash_record *record = bundle->record;
+
+    if (record->wait_code == CLD_KILLED || record->wait_code == CLD_DUMPED)
+        return record->wait_status;
+    return bundle->info ? bundle->info->signo : 0;
+}
+
+/* RFC 3339, section 5.6: years have four digits. Microseconds are what most parsers take. */
+static json_t *time_to_json(const struct timespec *when)
+{
+    char text[64];
+    struct tm tm;
+    size_t used;
+
+    if (when->tv_sec < 0 || when->tv_nsec < 0 || when->tv_nsec > 999999999 ||
+        !gmtime_r(&when->tv_sec, &tm) || tm.tm_year > 9999 - 1900)
+        return json_null();
+    used = strftime(text, sizeof(text), "%FT%T", &tm);
+    snprintf(text + used, sizeof(text) - used, ".%06ldZ", when->tv_nsec / 1000);
+    return json_string_nocheck(text);
+}
+
+static json_t *signal_to_json(const struct bundle *bundle)
+{
+    int number = signal_number(bundle);
+    const struct core_info *info = bundle->info;
+    bool has_code = info && info->has_siginfo;
+    bool is_sent = has_code && signal_code_has_sender(info->si_code);
+    bool has_address = has_code && signal_code_has_address(number, info->si_code);
+    const char *abbreviation = sigabbrev_np(number);
+    char name[32] = "";
+
+    if (abbreviation)
+        snprintf(name, sizeof(name), "SIG%s", abbreviation);
+    return json_object_of((const struct json_field[]){
+        {"name", KNOWN_TEXT(name)},
+        {"number", json_known_integer(number > 0, number)},
+        {"code", json_known_integer(has_code, has_code ? info->si_code : 0)},
+        {"code_name",
+         json_known_text(has_code ? signal_code_name(number, info->si_code) : NULL, SIZE_MAX)},
+        {"address", has_address ? json_hex(info->fault_address) : json_null()},
+        {"sender_pid", json_known_integer(is_sent, is_sent ? info->sender_pid : 0)},
+        {"sender_uid", json_known_integer(is_sent, is_sent ? (int64_t)info->sender_uid : 0)},
+        {NULL, NULL},
+    });
+}
+
+/* The NUL-separated arguments, null where there are none. */
+static json_t *argv_to_json(const struct crash_record *record)
+{
+    size_t size = record->cmdline_size;
+    json_t *argv;
+
+    if (size > sizeof(record->cmdline))
+        size = sizeof(record->cmdline);
+    if (size == 0)
+        return json_null();
+    argv = json_array();
+    for (size_t at = 0, length; at < size; at += length + 1) {
+        length = strnlen(record->cmdline + at, size - at);
+        if (json_array_append_new(argv, json_text(record->cmdline + at, length)) < 0) {
+            json_decref(argv);
+            return NULL;
+        }
+    }
+    return argv;
+}
+
+/* The process that coreinit reaped, where it wasn't the one that crashed. */
+static json_t *reporter_to_json(const struct bundle *bundle)
+{
+    const struct crash_record *record = bundle->record;
+    bool is_reported = is_of_child(bundle);
+
+    return json_object_of((const struct json_field[]){
+        {"pid", json_known_integer(is_reported, record->pid)},
+        {"exe", is_reported ? KNOWN_TEXT(record->exe) : json_null()},
+        {"argv", is_reported ? argv_to_json(record) : json_null()},
+        {NULL, NULL},
+    });
+}
+
+static json_t *uptime_to_json(const struct bundle *bundle)
+{
+    const struct crash_record *record = bundle->record;
+    struct crash_facts facts = crash_facts_of(record);
+    double seconds;
+
+    if (is_of_child(bundle) || !facts.knows_start)
+        return json_null();
+    seconds = (double)(record->ended_realtime.tv_sec - facts.started.tv_sec) +
+              (double)(record->ended_realtime.tv_nsec - facts.started.tv_nsec) / 1e9;
+    return json_real(seconds);
+}
+
+static json_t *modules_to_json(const struct core_info *info)
+{
+    json_t *modules;
+
+    if (!info)
+        return json_null();
+    modules = json_array();
+    for (size_t i = 0; i < info->n_modules; i++) {
+        const struct core_module *module = &info->modules[i];
+        json_t *object = json_object_of((const struct json_field[]){
+            {"path", json_text(module->path, SIZE_MAX)},
+            {"build_id", KNOWN_TEXT(module->build_id)},
+            {"address", json_hex(module->start)},
+            {NULL, NULL},
+        });
+
+        if (json_array_append_new(modules, object) < 0) {
+            json_decref(modules);
+            return NULL;
+        }
+    }
+    return modules;
+}
+
+static json_t *capture_to_json(const struct bundle *bundle)
+{
+    const struct crash_record *record = bundle->record;
+    const struct core_info *core = bundle->info;
+
+    if (core && core->file_size == 0) /* told by the maps alone */
+        core = NULL;
+    return json_object_of((const struct json_field[]){
+        {"mode", KNOWN_TEXT(record->capture_mode)},
+        {"why", KNOWN_TEXT(record->capture_why)},
+        {"source", json_known_text(bundle->capture_source, SIZE_MAX)},
+        {"no_core", KNOWN_TEXT(bundle->no_core)},
+        {"core_size", core ? json_size(core->file_size) : json_null()},
+        {"expected_size", core ? json_size(core->expected_size) : json_null()},
+        {"truncated", core ? json_boolean(core->truncated) : json_null()},
+        {NULL, NULL},
+    });
+}
+
+static json_t *limit_to_json(uint64_t limit)
+{
+    return limit == PROCESS_UNLIMITED ? json_string_nocheck("unlimited") : json_size(limit);
+}
+
+/* All of /proc/PID/limits, by the names of setrlimit(2). */
+static json_t *limits_to_json(const char *text)
+{
+    static const char *const names[][2] = {
+        {"core", "Max core file size"},      {"cpu", "Max cpu time"},
+        {"fsize", "Max file size"},          {"data", "Max data size"},
+        {"stack", "Max stack size"},         {"rss", "Max resident set"},
+        {"nproc", "Max processes"},          {"nofile", "Max open files"},
+        {"memlock", "Max locked memory"},    {"as", "Max address space"},
+        {"locks", "Max file locks"},         {"sigpending", "Max pending signals"},
+        {"msgqueue", "Max msgqueue size"},   {"nice", "Max nice priority"},
+        {"rtprio", "Max realtime priority"}, {"rttime", "Max realtime timeout"},
+    };
+    enum { N_LIMITS = sizeof(names) / sizeof(names[0]) };
+    struct json_field fields[N_LIMITS + 1] = {0};
+
+    for (size_t i = 0; i < N_LIMITS; i++) {
+        uint64_t soft, hard;
+        bool known = process_limit(text, names[i][1], &soft, &hard);
+
+        fields[i].key = names[i][0];
+        fields[i].value = json_object_of((const struct json_field[]){
+            {"soft", known ? limit_to_json(soft) : json_null()},
+            {"hard", known ? limit_to_json(hard) : json_null()},
+            {NULL, NULL},
+        });
+    }
+    return json_object_of(fields);
+}
+
+static json_t *cgroup_to_json(const struct container *container)
+{
+    uint64_t usage = container->memory_usage, limit = container->memory_limit;
+    uint64_t peak = container->memory_peak;
+
+    return json_object_of((const struct json_field[]){
+        {"path", KNOWN_TEXT(container->cgroup)},
+        {"memory_usage", usage ? json_size(usage) : json_null()},
+        {"memory_limit", limit ? limit_to_json(limit) : json_null()},
+        {"memory_peak", peak ? json_size(peak) : json_null()},
+        {NULL, NULL},
+    });
+}
+
+static json_t *container_to_json(const struct container *container)
+{
+    static const char *const orchestrators[] = {
+        [ORCHESTRATOR_UNKNOWN] = NULL,
+        [ORCHESTRATOR_ECS] = "ecs",
+        [ORCHESTRATOR_KUBERNETES] = "kubernetes",
+    };
+
+    return json_object_of((const struct json_field[]){
+        {"id", KNOWN_TEXT(container->id)},
+        {"orchestrator", json_known_text(orchestrators[container->orchestrator], SIZE_MAX)},
+        {"ecs_container", KNOWN_TEXT(container->ecs_container)},
+        {"pod_name", KNOWN_TEXT(container->pod_name)},
+        {"pod_namespace", KNOWN_TEXT(container->pod_namespace)},
+        {"pod_uid", KNOWN_TEXT(container->pod_uid)},
+        {"node_name", KNOWN_TEXT(container->node_name)},
+        {NULL, NULL},
+    });
+}
+
+static json_t *kernel_to_json(void)
+{
+    struct utsname name = {0};
+
+    (void)uname(&name);
+    return json_object_of((const struct json_field[]){
+        {"release", KNOWN_TEXT(name.release)},
+        {"version", KNOWN_TEXT(name.version)},
+        {"machine", KNOWN_TEXT(name.machine)},
+        {NULL, NULL},
+    });
+}
+
+static json_t *artifact_to_json(const struct bundle *bundle, enum artifact_kind kind, bool complete)
+{
+    const struct artifact *artifact = &bundle->artifacts[kind];
+    bool made = complete && artifact->made;
+    char file[sizeof(bundle->id) + 32];
+
+    snprintf(file, sizeof(file), "%s%s", bundle->id, artifact_suffixes[kind]);
+    return json_object_of((const struct json_field[]){
+        {"file", made ? TEXT(file) : json_null()},
+        {"size", made ? json_size(artifact->size) : json_null()},
+        {"sha256", made ? KNOWN_TEXT(artifact->sha256) : json_null()},
+        {"in_cores_dir", complete ? json_boolean(artifact->in_cores_dir) : json_null()},
+        {"in_s3", complete ? json_boolean(artifact->in_s3) : json_null()},
+        {"error", complete ? KNOWN_TEXT(artifact->error) : json_null()},
+        {NULL, NULL},
+    });
+}
+
+/* All but crash.json, which can't tell its own digest. */
+static json_t *artifacts_to_json(const struct bundle *bundle, bool complete)
+{
+    return json_object_of((const struct json_field[]){
+        {"stacktrace", artifact_to_json(bundle, ARTIFACT_STACKTRACE, complete)},
+        {"core", artifact_to_json(bundle, ARTIFACT_CORE, complete)},
+        {"executable", artifact_to_json(bundle, ARTIFACT_EXECUTABLE, complete)},
+        {"libs", artifact_to_json(bundle, ARTIFACT_LIBS, complete)},
+        {NULL, NULL},
+    });
+}
+
+static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
+{
+    const struct crash_record *record = bundle->record;
+    const struct core_info *info = bundle->info;
+    const bool of_child = is_of_child(bundle), exited = record->wait_code == CLD_EXITED;
+    const int64_t uid = process_real_id(record->status, "Uid:");
+    const int64_t gid = process_real_id(record->status, "Gid:");
+    const pid_t pid = of_child ? info->pid : record->pid;
+    const char *exe = record->exe;
+    char comm[64], thread[sizeof(info->comm)] = "";
+
+    process_comm(record->stat, comm, sizeof(comm));
+    if (of_child) {
+        exe = info->knows_executable ? info->modules[0].path : NULL;
+        snprintf(comm, sizeof(comm), "%s", info->comm);
+    }
+    if (info) /* the name in NT_PRPSINFO is the dumping thread's */
+        snprintf(thread, sizeof(thread), "%s",
+                 info->n_threads > 0 && info->threads[0].name[0] ? info->threads[0].name
+                                                                 : info->comm);
+
+    return json_object_of((const struct json_field[]){
+        {"version", json_integer(VERSION)},
+        {"coreinit", json_string(COREINIT_VERSION)},
+        {"id", TEXT(bundle->id)},
+        {"run_id", KNOWN_TEXT(record->settings.run_id)},
+        {"complete", json_boolean(complete)},
+        {"time", time_to_json(&record->ended_realtime)},
+        {"cause", json_string(exited && !of_child ? "exit" : "signal")},
+        {"signal", signal_to_json(bundle)},
+        {"exit_status", json_known_integer(exited, record->wait_status)},
+        {"pid", json_known_integer(pid > 0, pid)},
+        {"tid", json_known_integer(info && info->crash_tid > 0, info ? info->crash_tid : 0)},
+        {"thread", KNOWN_TEXT(thread)},
+        {"comm", KNOWN_TEXT(comm)},
+        {"program", json_boolean(record->is_program && !of_child)},
+        {"exe", json_known_text(exe, PATH_MAX)},
+        {"argv", of_child ? json_null() : argv_to_json(record)},
+        {"cwd", of_child ? json_null() : KNOWN_TEXT(record->cwd)},
+        {"uptime", uptime_to_json(bundle)},
+        {"uid", json_known_integer(uid >= 0, uid)},
+        {"gid", json_known_integer(gid >= 0, gid)},
+        {"reporter", reporter_to_json(bundle)},
+        {"frames", bundle->frames ? json_incref(bundle->frames) : json_null()},
+        {"capture", capture_to_json(bundle)},
+        {"artifacts", artifacts_to_json(bundle, complete)},
+        {"limits", limits_to_json(record->limits)},
+        {"cgroup", cgroup_to_json(&bundle->container)},
+        {"container", container_to_json(&bundle->container)},
+        {"hostname", KNOWN_TEXT(bundle->hostname)},
+        {"kernel", kernel_to_json()},
+        {"modules", modules_to_json(info)},
+        {NULL, NULL},
+    });
+}
+
+/* jansson gives its text in crumbs, and a sink may make a system call of each. */
+struct writer {
+    struct sink *sink;
+    int error;
+    size_t used;
+    char buffer[4096];
+};
+
+static int flush(struct writer *writer)
+{
+    if (writer->error == 0 && writer->used > 0)
+        writer->error = sink_write(writer->sink, writer->buffer, writer->used);
+    writer->used = 0;
+    return writer->error;
+}
+
+static int take_crumb(const char *text, size_t size, void *context)
+{
+    struct writer *writer = context;
+
+    while (size > 0) {
+        size_t room = sizeof(writer->buffer) - writer->used, part = size < room ? size : room;
+
+        memcpy(writer->buffer + writer->used, text, part);
+        writer->used += part;
+        text += part;
+        size -= part;
+        if (writer->used == sizeof(writer->buffer) && flush(writer) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int crash_json_write(const struct bundle *bundle, bool complete, struct sink *sink)
+{
+    json_t *json = bundle_to_json(bundle, complete);
+    struct writer writer = {.sink = sink};
+    int r;
+
+    if (!json)
+        return -ENOMEM;
+    r = json_dump_callback(json, take_crumb, &writer,
+                           JSON_INDENT(2) | JSON_REAL_PRECISION(REAL_DIGITS));
+    json_decref(json);
+    if (r < 0)
+        return writer.error < 0 ? writer.error : -ENOMEM;
+    (void)take_crumb("\n", 1, &writer);
+    return flush(&writer);
+}

@@ -1,0 +1,144 @@
+#include "capture/crash_facts.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECOND_NS 1000000000ll
+
+/* linux/capability.h; not worth a dependency on libcap. */
+#define CAP_DAC_OVERRIDE_BIT 1
+
+/* signal(7), "Core". */
+static const int core_signals[] = {SIGQUIT, SIGILL,  SIGTRAP, SIGABRT, SIGBUS,
+                                   SIGFPE,  SIGSEGV, SIGXCPU, SIGXFSZ, SIGSYS};
+
+static int core_signal(int signo)
+{
+    for (size_t i = 0; i < sizeof(core_signals) / sizeof(core_signals[0]); i++)
+        if (core_signals[i] == signo)
+            return signo;
+    return 0;
+}
+
+/* The rest of the line that begins with @name, or NULL. */
+static const char *find_line(const char *text, const char *name)
+{
+    const size_t size = strlen(name);
+
+    for (; text; text = strchr(text, '\n')) {
+        text += *text == '\n';
+        if (strncmp(text, name, size) == 0)
+            return text + size;
+    }
+    return NULL;
+}
+
+static pid_t own_pid(const struct crash_record *record)
+{
+    const char *pids = find_line(record->status, "NSpid:");
+    char *end;
+    long pid = 0;
+
+    /* From the reader's namespace inwards, tab-separated: the process's own is the last. */
+    while (pids && *pids == '\t') {
+        pid = strtol(pids + 1, &end, 10);
+        pids = end;
+    }
+    return pid ? (pid_t)pid : record->pid; /* Linux before 4.1 has no NSpid */
+}
+
+/* Field 22 of /proc/PID/stat, in ticks since boot. The name in field 2 may hold anything. */
+static bool start_ticks(const char *stat, unsigned long long *ret)
+{
+    const char *after_name = strrchr(stat, ')');
+
+    return after_name && sscanf(after_name,
+                                ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                                "%*s %*s %*s %llu",
+                                ret) == 1;
+}
+
+static bool find_start(const struct crash_record *record, struct timespec *ret)
+{
+    const long ticks_a_second = sysconf(_SC_CLK_TCK);
+    unsigned long long ticks;
+    int64_t start, ended, age;
+
+    if (!start_ticks(record->stat, &ticks))
+        return false;
+    start = (int64_t)(ticks / (unsigned long)ticks_a_second) * SECOND_NS +
+            (int64_t)(ticks % (unsigned long)ticks_a_second) * (SECOND_NS / ticks_a_second);
+    age = record->ended_boottime.tv_sec * SECOND_NS + record->ended_boottime.tv_nsec - start;
+    ended = record->ended_realtime.tv_sec * SECOND_NS + record->ended_realtime.tv_nsec;
+    if (age < 0 || age > ended)
+        return false;
+    ret->tv_sec = (ended - age) / SECOND_NS;
+    ret->tv_nsec = (ended - age) % SECOND_NS;
+    return true;
+}
+
+static bool find_limit(const char *limits, const char *name, uint64_t *ret)
+{
+    const char *line = find_line(limits, name);
+    char soft[24];
+
+    if (!line || sscanf(line, "%23s", soft) != 1)
+        return false;
+    *ret = strcmp(soft, "unlimited") == 0 ? UINT64_MAX : strtoull(soft, NULL, 10);
+    return true;
+}
+
+/* The fourth of real, effective, saved and file system id. */
+static int64_t find_fs_id(const char *status, const char *name)
+{
+    const char *line = find_line(status, name);
+    long long id;
+
+    return line && sscanf(line, "%*s %*s %*s %lld", &id) == 1 ? id : -1;
+}
+
+static bool has_capability(const char *status, unsigned bit)
+{
+    const char *line = find_line(status, "CapEff:");
+
+    return line && (strtoull(line, NULL, 16) >> bit & 1);
+}
+
+struct crash_facts crash_facts_of(const struct crash_record *record)
+{
+    struct crash_facts facts = {.file_limit = UINT64_MAX};
+
+    facts.of_child = record->wait_code == CLD_EXITED;
+    facts.signo = core_signal(record->wait_status - (facts.of_child ? 128 : 0));
+    facts.pid = facts.of_child ? 0 : own_pid(record);
+    facts.knows_start = find_start(record, &facts.started);
+    facts.knows_core_limit = find_limit(record->limits, "Max core file size", &facts.core_limit);
+    (void)find_limit(record->limits, "Max file size", &facts.file_limit);
+    facts.fs_uid = find_fs_id(record->status, "Uid:");
+    facts.fs_gid = find_fs_id(record->status, "Gid:");
+    facts.ignores_modes = has_capability(record->status, CAP_DAC_OVERRIDE_BIT);
+    return facts;
+}
+
+bool crash_facts_in_group(const struct crash_facts *facts, const struct crash_record *record,
+                          gid_t gid)
+{
+    const char *groups = find_line(record->status, "Groups:");
+    char *end;
+
+    if (facts->fs_gid == (int64_t)gid)
+        return true;
+    for (; groups && *groups != '\n'; groups = end) {
+        unsigned long group = strtoul(groups, &end, 10);
+
+        if (end == groups)
+            break;
+        if (group == gid)
+            return true;
+        end += *end == ' ';
+    }
+    return false;
+}

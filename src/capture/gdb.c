@@ -1,0 +1,215 @@
+#include "capture/gdb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define MOST_OUTPUT_BYTES (64u << 20)
+#define WAIT_STEP_NS 10000000
+
+/*
+ * What gdb is to do. Settings come before the files are loaded (-iex): nothing that lies beside
+ * them is to be run. Limits keep one huge array, or a stack overflow, from being all that is told.
+ */
+static const char *const settings[] = {
+    "set auto-load no",
+    "set debuginfod enabled off",
+    "set pagination off",
+    "set confirm off",
+    "set width 0",
+    "set height 0",
+    "set print elements 200",
+    "set print frame-arguments all",
+    "set backtrace limit 2000",
+};
+
+static const char *const commands[] = {
+    "x/i $pc", "info registers", "thread apply all -ascending bt full",
+    "quit 0", /* otherwise the last command's success is gdb's */
+};
+
+#define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+#define MOST_ARGUMENTS (8 + 2 * N_SETTINGS + 2 * N_COMMANDS)
+
+/* The directory of this executable. Returns 0 or -errno. */
+static int own_directory(char *ret, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", ret, size);
+    char *slash;
+
+    if (n < 0 || (size_t)n >= size)
+        return n < 0 ? -errno : -ENAMETOOLONG;
+    ret[n] = '\0';
+    slash = strrchr(ret, '/');
+    if (!slash)
+        return -ENOENT;
+    *slash = '\0';
+    return 0;
+}
+
+static bool has_gdb(const char *directory, int size, char *ret, size_t ret_size)
+{
+    return (size_t)snprintf(ret, ret_size, "%.*s/gdb", size, directory) < ret_size &&
+           access(ret, X_OK) == 0;
+}
+
+static int find_gdb(char *ret, size_t size)
+{
+    const char *path = getenv("PATH");
+    char own[PATH_MAX];
+
+    if (own_directory(own, sizeof(own)) == 0 && has_gdb(own, (int)strlen(own), ret, size))
+        return 0;
+    while (path && *path) {
+        const size_t part = strcspn(path, ":");
+
+        /* The current directory is the crashed program's to fill. */
+        if (path[0] == '/' && has_gdb(path, (int)part, ret, size))
+            return 0;
+        path += part + (path[part] == ':');
+    }
+    return -ENOENT;
+}
+
+static void build_arguments(const char *gdb, const char *core_path, const char *exe_path,
+                            const char **ret)
+{
+    size_t n = 0;
+
+    ret[n++] = gdb;
+    ret[n++] = "-nx";
+    ret[n++] = "-batch";
+    ret[n++] = "-q";
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        ret[n++] = "-iex";
+        ret[n++] = settings[i];
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        ret[n++] = "-ex";
+        ret[n++] = commands[i];
+    }
+    ret[n++] = "-core";
+    ret[n++] = core_path;
+    ret[n++] = exe_path;
+    ret[n] = NULL;
+}
+
+static void volunteer_for_oom(void)
+{
+    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)write_text(fd, "1000");
+}
+
+/* In the child: leaves everything of this process behind. Returns only if that fails. */
+static void become_gdb(const char *gdb, const char *const *arguments, char *const *environment,
+                       int out_fd, pid_t parent)
+{
+    const struct rlimit no_core = {0, 0}, little_output = {MOST_OUTPUT_BYTES, MOST_OUTPUT_BYTES};
+    int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    sigset_t none;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent || setpgid(0, 0) < 0)
+        return;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_FSIZE, &little_output);
+    volunteer_for_oom();
+    if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0 ||
+        dup2(out_fd, STDERR_FILENO) < 0)
+        return;
+    closefrom(STDERR_FILENO + 1);
+    execve(gdb, (char *const *)arguments, environment);
+}
+
+int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *ret_pid)
+{
+    const char *arguments[MOST_ARGUMENTS];
+    char gdb[PATH_MAX], path[PATH_MAX];
+    char *const environment[] = {path, "TERM=dumb", "LC_ALL=C", "HOME=/", NULL};
+    const pid_t parent = getpid();
+    pid_t pid;
+    int r;
+
+    r = find_gdb(gdb, sizeof(gdb));
+    if (r < 0)
+        return r;
+    build_arguments(gdb, core_path, exe_path, arguments);
+    snprintf(path, sizeof(path), "PATH=%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+    pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        become_gdb(gdb, arguments, environment, out_fd, parent);
+        _exit(127);
+    }
+    (void)setpgid(pid, pid); /* here too: whoever comes first */
+    *ret_pid = pid;
+    return 0;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* Reaps the child if it has ended. Returns 1, 0 if it hasn't yet, or -errno. */
+static int try_wait(pid_t pid, int options, int *ret_status)
+{
+    pid_t r;
+
+    do
+        r = waitpid(pid, ret_status, options);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : r > 0;
+}
+
+int gdb_finish(pid_t pid, int64_t deadline_ns)
+{
+    const struct timespec step = {.tv_nsec = WAIT_STEP_NS};
+    int status = 0;
+    int r;
+
+    while ((r = try_wait(pid, WNOHANG, &status)) == 0 && now_ns() < deadline_ns)
+        nanosleep(&step, NULL);
+    if (r < 0)
+        return r;
+    (void)kill(-pid, SIGKILL); /* and what it may have started */
+    if (r == 0) {
+        r = try_wait(pid, 0, &status);
+        return r < 0 ? r : -ETIMEDOUT;
+    }
+    if (WIFSIGNALED(status)) {
+        log_warning("gdb was killed by signal %d (%s) over this core", WTERMSIG(status),
+                    strsignal(WTERMSIG(status)));
+        return -EIO;
+    }
+    if (WEXITSTATUS(status) != 0) {
+        log_warning("gdb failed with status %d", WEXITSTATUS(status));
+        return -EIO;
+    }
+    return 0;
+}

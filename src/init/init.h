@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * PID 1 while the program runs: reaping, forwarding, and what to do on each event. After init_run()
+ * is entered nothing is allocated.
+ */
+
+#include <sys/types.h>
+
+#include "init/mode.h"
+#include "init/options.h"
+#include "init/witness.h"
+
+/* Crashes that wait for the collector; more at once are told, but not bundled. */
+#define MAX_WAITING 4
+
+/* What coreinit is doing. */
+enum doing {
+    RUNNING,  /* the program runs */
+    BUSY,     /* the program runs, and the collector works on a descendant's crash */
+    LAST,     /* the program has ended, the collector still works */
+    STOPPING, /* as LAST, but the container is asked to stop */
+    DONE,
+    N_DOING,
+};
+
+/* PID 1's state: the one global besides the log level. */
+struct init {
+    const struct options *options;
+    const struct capture_mode *mode;
+    char corectl[PATH_MAX];
+    bool has_corectl;
+    int signal_fd;
+
+    pid_t program;
+    int exit_status; /* once the program has ended */
+
+    enum doing doing;
+    pid_t collector;       /* 0: none */
+    pid_t collected;       /* whose crash it works on */
+    int64_t next_look;     /* CLOCK_MONOTONIC, milliseconds */
+    int64_t deadline;      /* of the collector, likewise; INT64_MAX: none */
+    int64_t stop_deadline; /* when the runtime's patience ends, INT64_MAX: not asked to stop */
+
+    struct witnesses witnesses;
+    struct crash_record waiting[MAX_WAITING];
+    unsigned n_waiting;
+};
+
+/*
+ * Runs until the program has ended and the collector is done.
+ *
+ * Returns the exit status: the program's own, or 128+signal, or 0 where -e says so.
+ */
+int init_run(struct init *init);

@@ -1,0 +1,125 @@
+/* coreinit: PID 1 of a container. main only says the order of things. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "init/collector.h"
+#include "init/init.h"
+#include "init/limits.h"
+#include "init/mode.h"
+#include "init/options.h"
+#include "init/privilege.h"
+#include "init/signals.h"
+#include "init/spawn.h"
+#include "util/log.h"
+
+/* Zombies come to PID 1, or to the nearest subreaper: ECS's initProcessEnabled puts another init in
+ * front. */
+static void become_reaper(void)
+{
+    if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        log_warning("cannot become a subreaper: %s; orphans of the program are not reaped",
+                    strerrordesc_np(errno));
+}
+
+static int set_parent_death_signal(int signo)
+{
+    if (signo && prctl(PR_SET_PDEATHSIG, signo, 0, 0, 0) < 0)
+        return log_errno(errno, "cannot set the parent death signal %d", signo);
+    return 0;
+}
+
+/* Everything that makes a crash worth more; what can't be had is one line. */
+static void prepare_capture(const struct options *options, struct capture_mode *ret_mode)
+{
+    struct rlimit core = {0, 0};
+    char why[256];
+    int r;
+
+    if (options->capture != CAPTURE_OFF) {
+        r = limits_raise_core(&core);
+        if (r < 0)
+            log_warning("cannot raise the core limit: %s", strerrordesc_np(-r));
+        r = limits_set_coredump_filter();
+        if (r < 0)
+            log_info("coredump_filter stays as it is: %s", strerrordesc_np(-r));
+        if (privilege_share_ptrace(why, sizeof(why)) < 0)
+            log_info("gdb -p cannot attach to a process of another user: %s", why);
+    }
+    mode_decide(options->capture, &core, ret_mode);
+}
+
+static void show_banner(const struct options *options, const struct init *init)
+{
+    const struct crash_settings *settings = &options->settings;
+
+    if (options->quiet)
+        return;
+    log_notice("coreinit " COREINIT_VERSION
+               ": capture %s (%s), cores dir %s, destination %s%s%s%s, "
+               "RUN_ID %s",
+               init->mode->name, init->mode->why, settings->cores_dir,
+               settings->bucket[0] ? "s3://" : "the cores dir only", settings->bucket,
+               settings->bucket[0] ? "/" : "", settings->bucket[0] ? settings->key_prefix : "",
+               settings->run_id);
+    if (!init->mode->is_on)
+        return;
+    if (!settings->bucket[0])
+        log_notice("S3_BUCKET is not set: bundles stay in %s, and go with the container unless it "
+                   "is a volume",
+                   settings->cores_dir);
+    else if (strcmp(settings->key_prefix, "issue") == 0)
+        log_notice("S3_KEY_PREFIX is 'issue': set it to something that tells whose crash it is, "
+                   "e.g. team/service");
+}
+
+/* What will be missing after a crash is said before it, whoever listens. */
+static void warn_of_gaps(const struct init *init)
+{
+    if (!init->mode->is_on)
+        return;
+    if (!init->has_corectl)
+        log_warning("no corectl at %s: crashes are told, but not bundled", init->corectl);
+    else if (!init->mode->is_core_expected)
+        log_warning("a crash will give no core: %s; mend: %s. Executable, libraries and crash.json "
+                    "are bundled all the same",
+                    init->mode->why, init->mode->mend);
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options;
+    static struct capture_mode mode;
+    static struct init init; /* PID 1's state */
+    struct signal_state given;
+    int exit_status;
+
+    if (!options_read(argc, argv, &options, &exit_status))
+        return exit_status;
+    init.options = &options;
+    init.mode = &mode;
+
+    init.signal_fd = signals_take_over(&given);
+    if (init.signal_fd < 0) {
+        log_errno(init.signal_fd, "cannot take over the signals");
+        return 1;
+    }
+    if (set_parent_death_signal(options.parent_death_signal) < 0)
+        return 1;
+    become_reaper();
+    prepare_capture(&options, &mode);
+    init.has_corectl = collector_find(init.corectl, sizeof(init.corectl)) == 0;
+    show_banner(&options, &init);
+    if (!options.quiet)
+        warn_of_gaps(&init);
+
+    witness_init(&init.witnesses);
+    init.program = spawn_program(options.program, &given);
+    if (init.program < 0)
+        return -init.program;
+    log_info("started %s as pid %d", options.program[0], init.program);
+    return init_run(&init);
+}

@@ -1,0 +1,38 @@
+#pragma once
+
+/* What coreinit was asked to do: command line over environment over ini file over default. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "init/crash_record.h"
+
+enum capture_choice {
+    CAPTURE_AUTO,
+    CAPTURE_KERNEL,
+    CAPTURE_OFF,
+};
+
+struct options {
+    char **program; /* argv of the program, NULL-terminated; points into main's argv */
+
+    /* tini's */
+    bool kill_group;         /* -g, TINI_KILL_PROCESS_GROUP: signals go to the program's group */
+    bool warn_on_reap;       /* -w */
+    int parent_death_signal; /* -p: 0 for none */
+    bool is_expected[256];   /* -e: exit statuses that count as 0 */
+
+    bool quiet; /* --quiet, or called by another init's name: no banner */
+    enum capture_choice capture;
+    struct crash_settings settings;
+};
+
+/*
+ * Reads the command line, the environment and the ini file, and sets the log level.
+ *
+ * @ret_exit  what to exit with where there is nothing to run: 0 after --help, --version and -l, 1
+ * after misuse, which was told in one line and a usage line
+ *
+ * Returns true if there is a program to run. All of @ret points into static memory, argv or itself.
+ */
+bool options_read(int argc, char **argv, struct options *ret, int *ret_exit);

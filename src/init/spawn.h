@@ -1,0 +1,18 @@
+#pragma once
+
+/* Starting the program, with everything as it was given to coreinit. */
+
+#include <sys/types.h>
+
+#include "init/signals.h"
+
+/*
+ * Forks and executes the program (execvp(3)) in a process group of its own, which becomes the
+ * terminal's foreground group where coreinit's was.
+ *
+ * @given  the signal state to restore
+ *
+ * Returns its pid; or, with the reason logged, minus the exit status that shells use: -127 (not
+ * found), -126 (found, can't be executed), -1 (no process could be made).
+ */
+pid_t spawn_program(char **argv, const struct signal_state *given);

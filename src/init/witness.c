@@ -1,0 +1,288 @@
+#include "init/witness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#define MAX_PROCESSES_A_LOOK 256
+#define MAX_GENERATIONS 32
+#define MAX_MAPS_BYTES (4u << 20)
+
+#define FIRST_INTERVAL_MS 5
+#define LAST_INTERVAL_MS 2000
+
+/* Mappings are dear to read (a line each): at every look at first, then at every 16th. */
+#define EAGER_LOOKS 10
+#define MAPS_EVERY 16
+
+void witness_init(struct witnesses *all)
+{
+    for (size_t i = 0; i < WITNESSES; i++)
+        all->of[i].exe_fd = all->of[i].maps_fd = -1;
+    if (!getcwd(all->start_cwd, sizeof(all->start_cwd)))
+        all->start_cwd[0] = '\0';
+}
+
+static void release(struct witness *witness)
+{
+    close_fd(witness->exe_fd);
+    close_fd(witness->maps_fd);
+    witness->exe_fd = witness->maps_fd = -1;
+    witness->pid = 0;
+}
+
+/* The slot of a pid, else a free one, else that of whoever was seen longest ago; never the
+ * program's. */
+static struct witness *slot_for(struct witnesses *all, pid_t pid)
+{
+    struct witness *oldest = &all->of[1];
+
+    for (size_t i = 1; i < WITNESSES; i++)
+        if (all->of[i].pid == pid)
+            return &all->of[i];
+    for (size_t i = 1; i < WITNESSES; i++) {
+        if (!all->of[i].pid)
+            return &all->of[i];
+        if (all->of[i].last_look < oldest->last_look)
+            oldest = &all->of[i];
+    }
+    release(oldest);
+    return oldest;
+}
+
+/* readlink(2) with a NUL; false where there is no telling, with @ret as it was. */
+static bool read_link(int dir_fd, const char *name, char *ret, size_t size)
+{
+    char text[PATH_MAX];
+    ssize_t n = readlinkat(dir_fd, name, text, sizeof(text));
+
+    if (n <= 0 || (size_t)n >= size)
+        return false;
+    memcpy(ret, text, (size_t)n);
+    ret[n] = '\0';
+    return true;
+}
+
+/* Keeps the running file open: it may be deleted or replaced before the process dies. */
+static void look_at_exe(struct witness *witness, int proc_fd)
+{
+    struct stat file;
+
+    if (fstatat(proc_fd, "exe", &file, 0) < 0)
+        return;
+    if (witness->exe_fd >= 0 && file.st_dev == witness->exe_dev && file.st_ino == witness->exe_ino)
+        return;
+    close_fd(witness->exe_fd);
+    witness->exe_fd = openat(proc_fd, "exe", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    witness->exe_dev = file.st_dev;
+    witness->exe_ino = file.st_ino;
+}
+
+static void look_at_maps(struct witness *witness, int proc_fd)
+{
+    _cleanup_close_ int fd = openat(proc_fd, "maps", O_RDONLY | O_CLOEXEC);
+    char text[4096];
+    uint64_t at = 0;
+    ssize_t n;
+
+    if (fd < 0)
+        return;
+    if (witness->maps_fd < 0)
+        witness->maps_fd = memfd_create("maps", MFD_CLOEXEC);
+    if (witness->maps_fd < 0)
+        return;
+    while (at < MAX_MAPS_BYTES && (n = read(fd, text, sizeof(text))) > 0) {
+        if (pwrite(witness->maps_fd, text, (size_t)n, (off_t)at) != n)
+            break;
+        at += (uint64_t)n;
+    }
+    /* An empty text means that the process ended meanwhile: what is there still holds. */
+    if (at > 0 && ftruncate(witness->maps_fd, (off_t)at) < 0)
+        return;
+}
+
+static int open_proc(pid_t pid)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/%d", pid);
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void look_at(struct witnesses *all, struct witness *witness, pid_t pid)
+{
+    _cleanup_close_ int proc_fd = open_proc(pid);
+    ssize_t n;
+
+    /* A kernel thread or a zombie has no executable. */
+    if (proc_fd < 0 || !read_link(proc_fd, "exe", witness->exe, sizeof(witness->exe)))
+        return;
+    if (witness->pid != pid) {
+        witness->cwd[0] = '\0';
+        witness->cmdline_size = 0;
+    }
+    witness->pid = pid;
+    witness->last_look = all->looks;
+    look_at_exe(witness, proc_fd);
+    read_link(proc_fd, "cwd", witness->cwd, sizeof(witness->cwd));
+    n = read_text_at(proc_fd, "cmdline", witness->cmdline, sizeof(witness->cmdline));
+    if (n > 0)
+        witness->cmdline_size = (uint32_t)n;
+    if (all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0 || witness->maps_fd < 0)
+        look_at_maps(witness, proc_fd);
+}
+
+/* Field 4 of proc(5)'s stat, behind the name, which may hold anything; 0 where there is no telling.
+ */
+static pid_t parent_of(pid_t pid)
+{
+    char path[32], text[512];
+    const char *after_name;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    if (read_text_at(AT_FDCWD, path, text, sizeof(text)) < 0)
+        return 0;
+    after_name = strrchr(text, ')');
+    /* ") S PPID" */
+    return after_name && strlen(after_name) > 4 ? (pid_t)strtol(after_name + 4, NULL, 10) : 0;
+}
+
+static bool is_descendant(pid_t pid, pid_t self)
+{
+    for (int generation = 0; pid > 1 && generation < MAX_GENERATIONS; generation++) {
+        pid = parent_of(pid);
+        if (pid == self)
+            return true;
+    }
+    return false;
+}
+
+/* linux/dirent.h isn't exported; getdents64(2) documents the layout. readdir(3) would allocate. */
+struct directory_entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+void witness_look_at_program(struct witnesses *all, pid_t program, char *const *argv)
+{
+    struct witness *witness = &all->of[0];
+
+    /* Should it be gone before the first look: what it was started with. */
+    witness->pid = program;
+    strcpy(witness->cwd, all->start_cwd);
+    for (; *argv; argv++) {
+        size_t room = sizeof(witness->cmdline) - witness->cmdline_size;
+        size_t size = strnlen(*argv, room - 1) + 1;
+
+        if (room < 2)
+            break;
+        memcpy(witness->cmdline + witness->cmdline_size, *argv, size - 1);
+        witness->cmdline[witness->cmdline_size + size - 1] = '\0';
+        witness->cmdline_size += (uint32_t)size;
+    }
+    look_at(all, witness, program);
+}
+
+void witness_look(struct witnesses *all, pid_t program)
+{
+    _cleanup_close_ int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _Alignas(struct directory_entry) char buffer[4096];
+    pid_t self = getpid();
+    int looked = 0;
+    long n;
+
+    all->looks++;
+    look_at(all, &all->of[0], program);
+    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0) {
+        for (long at = 0; at < n;) {
+            const struct directory_entry *entry = (const void *)(buffer + at);
+            pid_t pid = (pid_t)atoi(entry->name);
+
+            at += entry->size;
+            if (pid <= 1 || pid == self || pid == program)
+                continue;
+            if (looked++ == MAX_PROCESSES_A_LOOK)
+                return;
+            if (is_descendant(pid, self))
+                look_at(all, slot_for(all, pid), pid);
+        }
+    }
+}
+
+int witness_interval(const struct witnesses *all)
+{
+    int interval = FIRST_INTERVAL_MS;
+
+    for (uint64_t i = 0; i < all->looks && interval < LAST_INTERVAL_MS; i++)
+        interval *= 2;
+    return interval < LAST_INTERVAL_MS ? interval : LAST_INTERVAL_MS;
+}
+
+static bool is_gone(pid_t pid)
+{
+    _cleanup_close_ int proc_fd = open_proc(pid);
+    char exe[PATH_MAX];
+
+    return proc_fd < 0 || !read_link(proc_fd, "exe", exe, sizeof(exe));
+}
+
+static struct witness *find(struct witnesses *all, pid_t pid, bool of_child)
+{
+    struct witness *latest = NULL;
+
+    for (size_t i = 0; i < WITNESSES; i++) {
+        struct witness *witness = &all->of[i];
+
+        if (!of_child && witness->pid == pid)
+            return witness;
+        if (of_child && witness->pid && witness->pid != pid && is_gone(witness->pid) &&
+            (!latest || witness->last_look >= latest->last_look))
+            latest = witness;
+    }
+    return latest;
+}
+
+/* Adds a directory unless it is there already or there is no room. */
+static void add_directory(struct crash_record *record, const char *path)
+{
+    for (size_t i = 0; path[0] && i < CRASH_DIRECTORIES; i++) {
+        if (strcmp(record->directories[i], path) == 0)
+            return;
+        if (!record->directories[i][0]) {
+            strcpy(record->directories[i], path);
+            return;
+        }
+    }
+}
+
+void witness_testify(struct witnesses *all, pid_t pid, bool of_child, struct crash_record *record)
+{
+    struct witness *witness = find(all, pid, of_child);
+
+    record->exe_fd = record->maps_fd = -1;
+    if (witness) {
+        record->witness_pid = witness->pid;
+        strcpy(record->cwd, witness->cwd);
+        strcpy(record->exe, witness->exe);
+        memcpy(record->cmdline, witness->cmdline, sizeof(record->cmdline));
+        record->cmdline_size = witness->cmdline_size;
+        record->exe_fd = take_fd(&witness->exe_fd);
+        record->maps_fd = take_fd(&witness->maps_fd);
+        release(witness);
+    }
+    add_directory(record, all->start_cwd);
+    for (size_t i = 0; i < WITNESSES; i++)
+        if (all->of[i].pid)
+            add_directory(record, all->of[i].cwd);
+}

@@ -1,0 +1,129 @@
+"""Every kind of kernel.core_pattern: the core is found, or the log says why there is none.
+
+The sysctl is the whole machine's: CTest runs this file alone.
+"""
+
+import os
+import subprocess
+
+import pytest
+
+from conftest import CRASH
+
+PATTERN = "/proc/sys/kernel/core_pattern"
+USES_PID = "/proc/sys/kernel/core_uses_pid"
+
+# Puts a sysctl back when its standard input closes: also when this test is killed.
+GUARD = 'old=$(cat "$1"; echo .); read _; printf %s "${old%.}" >"$1"'
+
+
+@pytest.fixture
+def sysctl():
+    guards = {}
+
+    def set_value(path, value):
+        if path not in guards:
+            guards[path] = subprocess.Popen(["sh", "-c", 'echo ready; ' + GUARD, "sh", path],
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            start_new_session=True)
+            guards[path].stdout.readline()
+        try:
+            with open(path, "w") as f:
+                f.write(value)
+        except OSError as error:
+            pytest.skip(f"this kernel doesn't take {path} = {value!r}: {error}")
+
+    yield set_value
+    for guard in guards.values():
+        guard.communicate(timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def the_sysctls_are_put_back():
+    before = [open(p).read() for p in (PATTERN, USES_PID)]
+    yield
+    assert [open(p).read() for p in (PATTERN, USES_PID)] == before
+
+
+@pytest.mark.parametrize("uses_pid", ["0", "1"])
+@pytest.mark.parametrize("pattern", [
+    "core",
+    "core.%p",
+    "%e-%p-%s-%t.core",
+    "core.%P.%i.%I.%E.%h.%u.%g.%d.%c.%f%%",
+    "[%e]*?.%p",
+    "core.%t.%",
+    "{dir}/core.%p",
+    "{dir}/core",
+    "{dir}/%e.%s.%t",
+    "{dir}/%h-%P-%c-100%%",
+])
+def test_a_file_pattern_is_found(run, without_gdb, tmp_path, sysctl, pattern, uses_pid):
+    directory = tmp_path / "d"
+    directory.mkdir()
+    sysctl(PATTERN, pattern.format(dir=directory))
+    sysctl(USES_PID, uses_pid)
+    result, bundle = run.crash("--", CRASH, "segv", env={"PATH": without_gdb})
+    assert ".core.zip" in bundle.suffixes, result.stderr
+    assert bundle.core_entry().file_size > 10000
+    assert not list(directory.iterdir()) and not list(run.cwd.iterdir())
+
+
+def test_a_specifier_in_the_directory_is_expanded(run, without_gdb, tmp_path, sysctl):
+    (tmp_path / "of-crash").mkdir()
+    sysctl(PATTERN, f"{tmp_path}/of-%e/core")
+    _, bundle = run.crash("--", CRASH, "segv", env={"PATH": without_gdb})
+    assert ".core.zip" in bundle.suffixes
+
+
+def test_a_thread_with_another_name_is_found(run, without_gdb, sysctl):
+    """%e is the crashing thread's name, not the program's."""
+    sysctl(PATTERN, "core.%e")
+    _, bundle = run.crash("--", CRASH, "thread-segv", env={"PATH": without_gdb})
+    assert ".core.zip" in bundle.suffixes
+
+
+@pytest.mark.parametrize("pattern, before, after", [
+    ("|/bin/false %p", "pipes cores to '/bin/false %p'", "/bin/false"),
+    ("", "core_pattern is empty", "empty"),
+    ("/nonexistent/dir/core.%p", "points at /nonexistent/dir", "/nonexistent/dir"),
+    ("/proc/core.%p", "points at /proc", "/proc"),
+    ("@/run/nobody.sock", "sends cores to a socket", "socket"),
+])
+def test_where_no_core_can_come_it_is_told_before_and_after(run, sysctl, pattern, before, after):
+    sysctl(PATTERN, pattern)
+    sysctl(USES_PID, "0")
+    result, bundle = run.crash("--", "sh", "-c", f"sleep 0.3; exec {CRASH} segv")
+    assert result.returncode == 139
+    warning, = [line for line in result.stderr.splitlines() if "a crash will give no core" in line]
+    assert before in warning and "mend: " in warning
+    assert bundle.suffixes == {".crash.json", ".executable", ".libs.zip"}
+    assert bundle.account["capture"]["source"] == "none"
+    assert after in bundle.account["capture"]["no_core"]
+    assert f"left no core: {bundle.account['capture']['no_core']}" in result.stderr
+
+
+def test_an_old_core_of_the_same_name_is_not_taken(run, without_gdb, tmp_path, sysctl):
+    """A leftover in the right place is older than the process, or of another pid."""
+    sysctl(PATTERN, "core")
+    run("--capture=off", "--", CRASH, "abort")
+    leftover = run.cwd / "core"
+    assert leftover.exists()
+    sysctl(PATTERN, "|/bin/true")
+    keep = leftover.read_bytes()
+    sysctl(PATTERN, "/nonexistent/core")
+    result, bundle = run.crash("--", CRASH, "segv", env={"PATH": without_gdb})
+    assert ".core.zip" not in bundle.suffixes
+    assert leftover.read_bytes() == keep
+
+
+def test_cores_of_others_in_a_shared_directory_are_left_alone(run, without_gdb, tmp_path, sysctl):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    sysctl(PATTERN, f"{shared}/core.%P")
+    run("--capture=off", "--", CRASH, "abort")
+    others, = shared.iterdir()
+    _, bundle = run.crash("--", CRASH, "segv", env={"PATH": without_gdb})
+    assert bundle.account["signal"]["name"] == "SIGSEGV"
+    assert list(shared.iterdir()) == [others]
+    assert os.stat(others).st_size > 10000

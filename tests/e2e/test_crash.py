@@ -1,0 +1,330 @@
+"""A crash under coreinit leaves a complete bundle; the kernel's core file is the source."""
+
+import hashlib
+import os
+import re
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import time
+import zipfile
+
+import pytest
+
+from conftest import BUILD, CORECTL, COREINIT, CRASH, SANITIZED, bundles
+
+FIVE = {".stacktrace", ".core.zip", ".executable", ".libs.zip", ".crash.json"}
+
+
+def test_a_crash_leaves_five_artifacts_and_its_status(run, tmp_path):
+    result, bundle = run.crash("--", CRASH, "segv",
+                               env={"RUN_ID": "r1", "S3_KEY_PREFIX": "team-a/fluent-bit"})
+    assert result.returncode == 139
+    assert bundle.suffixes == FIVE
+    host = os.uname().nodename
+    assert re.fullmatch(rf"fluent-bit_\d{{4}}-\d\d-\d\dT\d{{6}}_{re.escape(host)}_r1", bundle.id)
+    for suffix in FIVE:
+        assert stat.S_IMODE(bundle.path(suffix).stat().st_mode) == 0o600
+    assert stat.S_IMODE(run.cores.stat().st_mode) == 0o700
+
+    account = bundle.account
+    assert account["cause"] == "signal" and account["complete"] is True
+    assert account["signal"]["name"] == "SIGSEGV"
+    assert account["argv"] == [str(CRASH), "segv"]
+    assert account["exe"] == str(CRASH)
+    assert any(frame["function"] == "crash_here" for frame in account["frames"])
+    for name, artifact in account["artifacts"].items():
+        data = (run.cores / artifact["file"]).read_bytes()
+        assert (artifact["size"], artifact["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert artifact["in_cores_dir"] and not artifact["in_s3"], name
+
+    assert bundle.path(".executable").read_bytes() == CRASH.read_bytes()
+    assert "#0 " in bundle.gdb(tmp_path / "unpacked") and "crash_here" in bundle.gdb(tmp_path / "u2")
+    assert not list(run.cwd.iterdir()), "the kernel's core is a second copy once it is zipped"
+
+
+def test_the_stack_is_in_the_log(run):
+    result, bundle = run.crash("--", CRASH, "segv")
+    assert re.search(r"^coreinit: error: #0 .*crash_here", result.stderr, re.M)
+    assert f"bundle {bundle.id}:" in result.stderr
+
+
+def test_gdb_tells_the_locals_of_every_thread(run):
+    _, bundle = run.crash("--", CRASH, "threads", "3")
+    text = bundle.stacktrace
+    assert len(re.findall(r"^Thread \d+ ", text, re.M)) >= 3
+    assert "Copyright" not in text and "[New LWP" not in text and "warranty" not in text.lower()
+
+
+def test_without_gdb_the_stack_is_libdws(run, without_gdb):
+    _, bundle = run.crash("--", CRASH, "segv", env={"PATH": without_gdb})
+    assert bundle.suffixes == FIVE
+    assert re.search(r"#0 +0x[0-9a-f]{16} in crash_here at .*crash\.c:\d+", bundle.stacktrace)
+
+
+def test_a_handler_that_aborts_shows_what_it_handled(run, tmp_path):
+    """Fluent Bit's own SIGSEGV handler prints a trace and calls abort()."""
+    result, bundle = run.crash("--", CRASH, "handler-abort")
+    assert result.returncode == 134
+    functions = [frame["function"] for frame in bundle.account["frames"]]
+    assert bundle.account["signal"]["name"] == "SIGABRT"
+    assert "crash_here" in functions, functions
+    assert "crash_here" in bundle.gdb(tmp_path / "u")
+
+
+def test_the_crashing_thread_comes_first(run):
+    _, bundle = run.crash("--", CRASH, "thread-segv")
+    assert any(f["function"] == "crash_here" for f in bundle.account["frames"])
+    assert bundle.account["tid"] != bundle.account["pid"]
+
+
+@pytest.mark.parametrize("mode, signame", [("abort", "SIGABRT"), ("fpe", "SIGFPE"), ("bus", "SIGBUS"),
+                                           ("ill", "SIGILL"), ("trap", "SIGTRAP")])
+def test_each_core_signal_is_a_crash(run, without_gdb, mode, signame):
+    result, bundle = run.crash("--", CRASH, mode, env={"PATH": without_gdb})
+    assert result.returncode == 128 + getattr(signal, signame)
+    assert bundle.account["signal"]["name"] == signame
+    assert bundle.suffixes == FIVE
+
+
+@pytest.mark.parametrize("script, status", [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143),
+                                            ("kill -KILL $$", 137), ("exit 139", 139)])
+def test_what_is_no_crash_leaves_nothing(run, script, status):
+    result = run("--", "sh", "-c", script)
+    assert result.returncode == status
+    assert not run.cores.exists()
+
+
+def test_a_program_that_changed_its_directory_is_found(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    _, bundle = run.crash("--", CRASH, "chdir", elsewhere)
+    assert bundle.suffixes == FIVE
+    assert bundle.account["cwd"] == str(elsewhere)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_shell_that_reports_its_childs_crash_is_looked_behind(run, tmp_path):
+    result, bundle = run.crash("--", "sh", "-c", f"{CRASH} segv; exit $?")
+    assert result.returncode == 139
+    assert bundle.suffixes == FIVE
+    assert bundle.path(".executable").read_bytes() == CRASH.read_bytes()
+    assert "crash_here" in bundle.gdb(tmp_path / "u")
+
+
+def test_an_orphan_that_crashes_is_bundled_while_the_program_goes_on(run):
+    result = run("--", "sh", "-c", f"{CRASH} orphan; sleep 4; exit 6")
+    assert result.returncode == 6
+    bundle, = bundles(run.cores)
+    assert bundle.account["program"] is False
+    assert bundle.suffixes == FIVE
+
+
+def test_a_deleted_executable_is_bundled_from_what_was_held_open(run, tmp_path):
+    copy = tmp_path / "gone"
+    shutil.copy(CRASH, copy)
+    _, bundle = run.crash("--", copy, "delete-exe")
+    assert not copy.exists()
+    assert bundle.path(".executable").read_bytes() == CRASH.read_bytes()
+    assert "crash_here" in bundle.gdb(tmp_path / "u")
+
+
+def test_a_replaced_executable_is_not_taken_for_the_one_that_ran(run, tmp_path):
+    copy, other = tmp_path / "program", tmp_path / "other"
+    shutil.copy(CRASH, copy)
+    shutil.copy(BUILD / "corectl", other)
+    init = run.start("--", "sh", "-c", f"{copy} sleep 60")
+    time.sleep(1)
+    other.rename(copy)
+    subprocess.run(["pkill", "-SEGV", "-f", f"^{copy} sleep"], check=True)
+    init.communicate(timeout=60)
+    bundle, = bundles(run.cores)
+    assert bundle.path(".executable").read_bytes() == CRASH.read_bytes()
+
+
+def test_a_truncated_core_is_used_and_called_truncated(run, without_gdb):
+    limit = ["prlimit", "--core=204800:204800", "setpriv", "--bounding-set=-sys_resource"]
+    result, bundle = run.crash("--", CRASH, "threads", "20", wrapper=limit, pid1=False,
+                               env={"PATH": without_gdb})
+    assert bundle.account["capture"]["truncated"] is True
+    assert "truncated" in result.stderr
+    assert bundle.core_entry().file_size < bundle.account["capture"]["expected_size"]
+
+
+def test_no_core_still_gives_account_executable_and_libs(run):
+    limit = ["prlimit", "--core=0:0", "setpriv", "--bounding-set=-sys_resource"]
+    result, bundle = run.crash("--", "sh", "-c", f"sleep 0.5; exec {CRASH} chdir /", wrapper=limit,
+                               pid1=False)
+    assert result.returncode == 139
+    assert bundle.suffixes == {".crash.json", ".executable", ".libs.zip"}
+    assert "limit" in result.stderr.split("left no core", 1)[1].splitlines()[0]
+    assert "limit" in bundle.account["capture"]["no_core"]
+    with zipfile.ZipFile(bundle.path(".libs.zip")) as libs:
+        assert any("libc.so" in name for name in libs.namelist())
+
+
+def test_an_undumpable_program_is_named_as_the_reason(run):
+    result, bundle = run.crash("--", CRASH, "nodump")
+    assert ".core.zip" not in bundle.suffixes
+    assert "dumpable" in bundle.account["capture"]["no_core"]
+
+
+def test_a_read_only_directory_is_named_as_the_reason(run):
+    as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+    run.cores.mkdir(mode=0o777)
+    run.cores.chmod(0o777)
+    for parent in run.cores.parents[:3]:
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    _, bundle = run.crash("--", CRASH, "segv", wrapper=as_user, pid1=False, cwd="/usr")
+    assert "/usr" in bundle.account["capture"]["no_core"]
+
+
+def test_a_second_crash_of_the_same_second_gets_its_own_name(run):
+    script = f"{CRASH} orphan; {CRASH} orphan; sleep 6"
+    run("--", "sh", "-c", f"cd {run.cwd}; mkdir a b; cd a; {CRASH} orphan 0; cd ../b; {CRASH} orphan 0; "
+        "sleep 8", env={"RUN_ID": "same"})
+    found = bundles(run.cores)
+    assert len(found) == 2, script
+    assert len({b.id for b in found}) == 2
+    if found[0].account["time"][:19] == found[1].account["time"][:19]:
+        assert {b.id for b in found} == {found[0].id, found[0].id + "-2"} or \
+            {b.id for b in found} == {found[1].id, found[1].id + "-2"}
+
+
+def test_a_sparse_core_of_5_gib_goes_through_in_bounded_memory(run, without_gdb, tmp_path):
+    if shutil.disk_usage(tmp_path).free < 2 << 30:
+        pytest.skip("needs 2 GiB of disk")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    result, bundle = run.crash("--", CRASH, "big-sparse", str(5 << 30), env={"PATH": without_gdb},
+                               timeout=300)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert result.returncode == 139
+    entry = bundle.core_entry()
+    assert entry.file_size > 5 << 30
+    assert bundle.path(".core.zip").stat().st_size < 100 << 20
+    if not SANITIZED and before < 64 << 10:
+        assert peak < 64 << 10, f"{peak} KiB"
+    for command in (["unzip", "-tq"], ["bsdtar", "-tf"]):
+        subprocess.run([*command, bundle.path(".core.zip")], check=True, stdout=subprocess.DEVNULL)
+
+
+# What happens when the collector fails.
+
+def fake_corectl(tmp_path, script):
+    path = tmp_path / "corectl"
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+    return {"COREINIT_CORECTL": path}
+
+
+def test_without_corectl_it_says_where_the_core_lies(run, tmp_path):
+    result = run("--", CRASH, "segv", env={"COREINIT_CORECTL": "/nonexistent/corectl"})
+    assert result.returncode == 139
+    assert "no corectl at /nonexistent/corectl" in result.stderr
+    assert f"working directory {run.cwd}" in result.stderr and "core_pattern 'core'" in result.stderr
+    assert (run.cwd / "core").exists()
+
+
+@pytest.mark.parametrize("script, words", [
+    ("kill -SEGV $$", "corectl was killed by SIGSEGV"),
+    ("kill -KILL $$", "corectl was killed by SIGKILL"),
+    ("exit 1", None),
+])
+def test_a_collector_that_dies_leaves_the_core_and_the_status(run, tmp_path, script, words):
+    result = run("--", CRASH, "segv", env=fake_corectl(tmp_path, script))
+    assert result.returncode == 139
+    assert (run.cwd / "core").exists()
+    assert words is None or words in result.stderr
+
+
+def test_a_collector_that_hangs_is_killed_at_its_deadline(run, tmp_path):
+    before = time.monotonic()
+    result = run("--collect-timeout", "1", "--", CRASH, "segv",
+                 env=fake_corectl(tmp_path, "trap '' TERM; sleep 60 & sleep 60"))
+    assert result.returncode == 139
+    assert 1 <= time.monotonic() - before < 20
+    assert "corectl is killed at its deadline" in result.stderr
+    assert (run.cwd / "core").exists()
+
+
+def test_asked_to_stop_while_collecting_it_says_so_and_a_second_signal_ends_it(run, tmp_path):
+    marker = tmp_path / "collecting"
+    init = run.start("--", CRASH, "segv", pid1=False,
+                     env=fake_corectl(tmp_path, f"touch {marker}; sleep 60"))
+    while not marker.exists():
+        time.sleep(0.02)
+    init.send_signal(signal.SIGUSR1)  # means nothing once the program is dead
+    init.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert init.poll() is None
+    init.send_signal(signal.SIGTERM)
+    _, err = init.communicate(timeout=20)
+    assert init.returncode == 139
+    assert "SIGTERM: asked to stop while a crash is collected, which has 28 s left" in err
+
+
+def test_orphans_are_reaped_while_the_collector_works(run, tmp_path):
+    script = f"{CRASH} orphan; sleep 0.5; {CRASH} orphans 2000; sleep 0.3; " \
+             "grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
+    result = run("--", "sh", "-c", script, env=fake_corectl(tmp_path, "sleep 3"))
+    assert result.stdout.strip() == "0"
+
+
+def test_more_crashes_than_can_wait_are_told(run, tmp_path):
+    script = f"for i in 1 2 3 4 5 6 7 8; do {CRASH} orphan 0; done; sleep 2"
+    result = run("--", "sh", "-c", script, env=fake_corectl(tmp_path, "sleep 1"))
+    assert result.returncode == 0
+    assert "is not collected: 4 others wait already" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["collect"], ["collect", "--record-fd"],
+                                       ["collect", "--record-fd", "x"],
+                                       ["collect", "--record-fd", "99"],
+                                       ["collect", "--record-fd", "0"], ["nonsense"], []])
+def test_corectl_misused_says_one_line(arguments, tmp_path):
+    with open("/dev/urandom", "rb") as garbage:
+        result = subprocess.run([CORECTL, *arguments], stdin=garbage, capture_output=True, text=True,
+                                timeout=20)
+    assert result.returncode == 1
+    assert result.stderr.startswith("coreinit: error: ")
+
+
+@pytest.mark.parametrize("plant", ["symlink", "fifo", "directory"])
+def test_planted_files_are_not_taken_for_a_core(run, tmp_path, plant):
+    """Whatever lies at the core's name, nothing is followed, and nothing hangs."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"secret")
+    place = run.cwd / "core"
+    {"symlink": lambda: place.symlink_to(victim), "fifo": lambda: os.mkfifo(place),
+     "directory": place.mkdir}[plant]()
+    result = run("--", CRASH, "segv")
+    assert result.returncode == 139
+    assert victim.read_bytes() == b"secret"
+    bundle, = bundles(run.cores)
+    if ".core.zip" in bundle.suffixes:
+        assert bundle.core_entry().file_size > 10000
+
+
+def test_a_cores_dir_that_cannot_be_is_told_and_the_core_stays(run):
+    result = run("--cores-dir", "/proc/none", "--", CRASH, "segv")
+    assert result.returncode == 139
+    assert "cannot keep the bundle in /proc/none" in result.stderr
+    assert "there is no place for a bundle" in result.stderr
+    assert (run.cwd / "core").exists()
+
+
+@pytest.mark.parametrize("size", ["16k", "400k"])
+def test_a_full_cores_dir_keeps_the_kernels_core(run, without_gdb, size):
+    """Without a bucket there is no other place: the core is where the kernel left it."""
+    run.cores.mkdir()
+    script = f"mount -t tmpfs -o size={size} none {run.cores} && exec {COREINIT} -- {CRASH} threads 8"
+    result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c",
+                             script + f"; ls {run.cores}"],
+                            cwd=run.cwd, env={**run.environment(), "PATH": without_gdb},
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 139
+    assert "No space left on device" in result.stderr
+    assert "the core stays at" in result.stderr and (run.cwd / "core").exists()

@@ -1,0 +1,135 @@
+"""Option over environment over ini over default; bad input is one clear line; the banner."""
+
+import re
+import subprocess
+
+import pytest
+
+from conftest import COREINIT, SANITIZED
+
+
+def banner(result):
+    lines = [line for line in result.stderr.splitlines() if "coreinit: notice: coreinit " in line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_option_goes_over_environment_over_ini_over_default(run, tmp_path):
+    ini = tmp_path / "coreinit.ini"
+    ini.write_text("cores_dir = /from-ini\n")
+
+    def cores_dir(*options, **env):
+        return re.search(r"cores dir (\S+),", banner(run(*options, "--", "true", env=env)))[1]
+
+    unset = {"COREINIT_CORES_DIR": ""}
+    assert cores_dir(**unset) == "/cores"
+    assert cores_dir("--config", ini, **unset) == "/from-ini"
+    assert cores_dir(COREINIT_CONFIG=ini, **unset) == "/from-ini"
+    assert cores_dir("--config", ini, COREINIT_CORES_DIR="/from-env") == "/from-env"
+    assert cores_dir("--config", ini, "--cores-dir", "/from-option",
+                     COREINIT_CORES_DIR="/from-env") == "/from-option"
+    assert cores_dir("--cores-dir=/a", "--cores-dir=/b") == "/b"
+
+
+def test_ini_holds_every_key(run, tmp_path):
+    ini = tmp_path / "coreinit.ini"
+    ini.write_text("; a comment\ncores_dir=/ini-cores\ncapture = kernel\ncollect_timeout = 30\n\n"
+                   "[s3]\nbucket = crashes\nkey_prefix = team-a/fluent-bit\nregion = eu-west-1\n"
+                   "endpoint = http://127.0.0.1:1\n")
+    result = run("--config", ini, "--", "true", env={"COREINIT_CORES_DIR": "", "RUN_ID": "r1"})
+    assert result.returncode == 0
+    line = banner(result)
+    assert "capture kernel" in line and "cores dir /ini-cores," in line
+    assert "destination s3://crashes/team-a/fluent-bit, RUN_ID r1" in line
+
+
+@pytest.mark.parametrize("text, words", [
+    ("cores_dri = /x\n", "unknown key 'cores_dri' in section []"),
+    ("[s4]\nbucket = b\n", "unknown key 'bucket' in section [s4]"),
+    ("capture = perhaps\n", "capture = 'perhaps' is none of"),
+    ("collect_timeout = -1\n", "collect_timeout = '-1' is not a number of seconds"),
+    ("collect_timeout = 1e9\n", "is not a number of seconds"),
+    ("cores_dir = relative\n", "is not an absolute path"),
+    ("cores_dir\n", ":1: neither a [section] nor KEY = VALUE"),
+    ("[s3]\nbucket = b\ngarbage\n", ":3: neither a [section] nor KEY = VALUE"),
+    ("cores_dir = /" + "x" * 5000 + "\n", ":1: the line is too long or binary"),
+    ("[s3]\nbucket = " + "b" * 150 + "\nkey_prefix = " + "p" * 300 + "\n", ":3: the line is too long or binary"),
+    ("\0\0\0\n", ":1: the line is too long or binary"),
+])
+def test_a_bad_ini_is_told_and_nothing_is_started(run, tmp_path, text, words):
+    ini = tmp_path / "coreinit.ini"
+    ini.write_text(text)
+    result = run("--config", ini, "--", "echo", "started", env={"COREINIT_CORES_DIR": ""})
+    assert result.returncode == 1 and result.stdout == ""
+    assert words in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("usage: coreinit")
+
+
+def test_a_config_that_was_asked_for_must_be_there(run):
+    result = run("--config", "/nonexistent.ini", "--", "true")
+    assert result.returncode == 1
+    assert "cannot read /nonexistent.ini: No such file or directory" in result.stderr
+
+
+@pytest.mark.parametrize("env, words", [
+    ({"COREINIT_CAPTURE": "maybe"}, "COREINIT_CAPTURE='maybe' is none of"),
+    ({"COREINIT_COLLECT_TIMEOUT": "soon"}, "COREINIT_COLLECT_TIMEOUT='soon' is not a number"),
+    ({"COREINIT_CORES_DIR": "cores"}, "COREINIT_CORES_DIR='cores' is not an absolute path"),
+    ({"S3_KEY_PREFIX": "p" * 1025}, "is too long"),
+    ({"RUN_ID": "r" * 128}, "is too long"),
+])
+def test_a_bad_variable_is_told_and_nothing_is_started(run, env, words):
+    result = run("--", "echo", "started", env=env)
+    assert result.returncode == 1 and result.stdout == ""
+    assert words in result.stderr
+
+
+def test_an_empty_variable_is_an_unset_one(run):
+    result = run("--", "true", env={"COREINIT_CAPTURE": "", "S3_KEY_PREFIX": "", "S3_BUCKET": "b",
+                                    "RUN_ID": ""})
+    assert "destination s3://b/issue, RUN_ID " in banner(result)
+
+
+def test_the_banner_tells_mode_and_why_and_hints(run):
+    result = run("--", "true", env={"RUN_ID": "r7"})
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"coreinit: notice: coreinit \d+\.\d+\.\d+: capture kernel \(core_pattern "
+                        r"'core' is a file in the working directory, core limit unlimited\), cores "
+                        rf"dir {run.cores}, destination the cores dir only, RUN_ID r7", lines[0])
+    assert "S3_BUCKET is not set" in lines[1]
+
+    lines = run("--", "true", env={"S3_BUCKET": "b"}).stderr.splitlines()
+    assert len(lines) == 2 and "S3_KEY_PREFIX is 'issue'" in lines[1]
+    lines = run("--", "true", env={"S3_BUCKET": "b", "S3_KEY_PREFIX": "t/x"}).stderr.splitlines()
+    assert len(lines) == 1
+    for quiet in ("-q", "--quiet"):
+        assert run(quiet, "--", "true").stderr == ""
+
+
+def test_run_id_is_random_unless_given(run):
+    ids = {re.search(r"RUN_ID (\w+)", run("--", "true").stderr)[1] for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_a_missing_core_is_told_before_the_crash(run):
+    limited = ["prlimit", "--core=0:0", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+    result = run("--", "true", wrapper=limited, pid1=False, cwd="/tmp")
+    assert "warning: a crash will give no core: the hard core limit is 0 bytes; mend: " in result.stderr
+
+    as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+    result = run("--", "true", wrapper=as_user, pid1=False, cwd="/etc")
+    assert "points at /etc, where nothing can be written" in result.stderr
+
+
+def test_off_is_a_plain_init(run):
+    result = run("--capture", "off", "--", "sh", "-c", "kill -ABRT $$")
+    assert result.returncode == 134
+    assert "capture off (as asked)" in result.stderr
+    assert not run.cores.exists()
+
+
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers have no static runtime")
+def test_coreinit_is_one_static_file():
+    headers = subprocess.run(["readelf", "-ldW", COREINIT], capture_output=True, text=True).stdout
+    assert "GNU_RELRO" in headers and "INTERP" not in headers and "NEEDED" not in headers

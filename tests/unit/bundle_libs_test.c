@@ -1,0 +1,470 @@
+/*
+ * .libs.zip of real processes: this test's own mappings, and a victim (this program again) whose
+ * core gdb writes and then opens with nothing but the unpacked archive as its sysroot.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <link.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bundle_memory_sink.h"
+/* */
+#include "bundle/libs.h"
+#include "bundle/link_names.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+extern char **environ;
+
+struct folder {
+    char path[64];
+};
+
+/* Runs a command in the folder, its output going to a file there. Returns its exit status. */
+static int run(const struct folder *folder, const char *output, const char *const argv[])
+{
+    posix_spawn_file_actions_t actions;
+    int status;
+    pid_t pid;
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, folder->path);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    assert_int_equal(posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+#define RUN(folder, output, ...) run(folder, output, (const char *const[]){__VA_ARGS__, NULL})
+
+static struct folder make_folder(void)
+{
+    struct folder folder = {"/tmp/bundle_libs_test.XXXXXX"};
+
+    assert_non_null(mkdtemp(folder.path));
+    return folder;
+}
+
+static void remove_folder(struct folder *folder)
+{
+    const struct folder parent = {"/tmp"};
+
+    assert_int_equal(RUN(&parent, "/dev/null", "rm", "-rf", folder->path), 0);
+}
+#define _cleanup_folder_ _cleanup_(remove_folder)
+
+static char *in_folder(const struct folder *folder, const char *name)
+{
+    char *path;
+
+    assert_true(asprintf(&path, "%s/%s", folder->path, name) > 0);
+    return path;
+}
+
+static char *read_file(const struct folder *folder, const char *name, size_t *ret_size)
+{
+    _cleanup_free_ char *path = in_folder(folder, name);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    char *text;
+
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    text = malloc((size_t)st.st_size + 1);
+    assert_int_equal(read_full(fd, text, (size_t)st.st_size), st.st_size);
+    text[st.st_size] = '\0';
+    if (ret_size)
+        *ret_size = (size_t)st.st_size;
+    return text;
+}
+
+static void write_file(const struct folder *folder, const char *name, const void *data, size_t size)
+{
+    _cleanup_free_ char *path = in_folder(folder, name);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write_all(fd, data, size), 0);
+}
+
+/* Writes libs.zip into the folder and unpacks it there as sysroot/. */
+static void unpack_libs(const struct folder *folder, const struct core_info *info, int core_fd,
+                        const char *exe_path, const char *root)
+{
+    struct memory_sink *memory = memory_sink(0);
+    _cleanup_sink_ struct sink *sink = &memory->sink;
+
+    assert_int_equal(libs_write(info, core_fd, exe_path, root, sink), 0);
+    write_file(folder, "libs.zip", memory->data, memory->size);
+    assert_int_equal(RUN(folder, "unzip.out", "unzip", "-q", "libs.zip", "-d", "sysroot"), 0);
+}
+
+static bool same_file(const struct folder *folder, const char *path)
+{
+    _cleanup_free_ char *unpacked = NULL;
+
+    assert_true(asprintf(&unpacked, "sysroot/%s", path) > 0);
+    return RUN(folder, "cmp.out", "cmp", unpacked, path) == 0;
+}
+
+static bool is_unpacked(const struct folder *folder, const char *path)
+{
+    _cleanup_free_ char *full = NULL;
+
+    assert_true(asprintf(&full, "%s/sysroot/%s", folder->path, path) > 0);
+    return access(full, F_OK) == 0;
+}
+
+static void every_mapped_library_is_stored_at_its_own_path(void **unused)
+{
+    (void)unused;
+    _cleanup_folder_ struct folder folder = make_folder();
+    _cleanup_close_ int maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    _cleanup_core_info_ struct core_info *info = NULL;
+    char exe[PATH_MAX] = "";
+    size_t libraries = 0;
+
+    assert_true(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
+    assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
+    unpack_libs(&folder, info, -1, exe, "");
+    for (size_t i = 0; i < info->n_modules; i++) {
+        if (strcmp(info->modules[i].path, exe) == 0)
+            continue;
+        assert_true(same_file(&folder, info->modules[i].path));
+        libraries++;
+    }
+    assert_true(libraries >= 3);
+    assert_false(is_unpacked(&folder, exe));
+}
+
+static struct core_module module_of(const char *path, const char *build_id)
+{
+    struct core_module module = {.path = path};
+
+    strcpy(module.build_id, build_id);
+    return module;
+}
+
+static void what_is_not_the_mapped_file_any_more_is_left_out(void **unused)
+{
+    (void)unused;
+    _cleanup_folder_ struct folder folder = make_folder();
+    _cleanup_free_ char *link = in_folder(&folder, "link");
+    _cleanup_free_ char *directory = in_folder(&folder, "directory");
+    _cleanup_free_ char *fifo = in_folder(&folder, "fifo");
+    _cleanup_free_ char *stored = in_folder(&folder, "sysroot/same");
+    _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
+    struct core_module modules[] = {
+        module_of("/same", ""),
+        module_of("/replaced", "00ff"),
+        module_of("/no-elf", ""),
+        module_of("/cut", ""),
+        module_of("/gone (deleted)", ""),
+        module_of("/link", ""),
+        module_of("/directory", ""),
+        module_of("/fifo", ""),
+        module_of("no/path", ""),
+        module_of("/directory/../replaced", ""), /* no path that a kernel tells */
+        module_of("/executable", ""),
+    };
+    struct core_info info = {.modules = modules, .n_modules = 11};
+    const struct folder nowhere = {""};
+    struct stat st;
+    size_t size;
+    _cleanup_free_ char *program = read_file(&nowhere, exe + 1, &size);
+
+    write_file(&folder, "same", program, size);
+    write_file(&folder, "replaced", program, size);
+    write_file(&folder, "executable", program, size);
+    write_file(&folder, "no-elf", "#!/bin/sh\n", 10);
+    write_file(&folder, "cut", program, 70);
+    assert_int_equal(symlink("same", link), 0);
+    assert_int_equal(mkdir(directory, 0700), 0);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    unpack_libs(&folder, &info, -1, "/executable", folder.path);
+
+    for (size_t i = 1; i < info.n_modules; i++)
+        assert_false(is_unpacked(&folder, modules[i].path));
+    assert_int_equal(stat(stored, &st), 0);
+    assert_int_equal(st.st_size, size);
+    assert_int_equal(st.st_mode, S_IFREG | 0640);
+}
+
+static void no_library_at_all_is_an_archive_all_the_same(void **unused)
+{
+    (void)unused;
+    struct core_module modules[] = {module_of("/static", "")};
+    struct core_info info = {.modules = modules, .n_modules = 1, .knows_executable = true};
+    struct memory_sink *memory = memory_sink(0);
+    _cleanup_sink_ struct sink *sink = &memory->sink;
+
+    assert_int_equal(libs_write(&info, -1, NULL, "", sink), 0);
+    assert_int_equal(memory->size, 22);
+}
+
+static void a_full_disk_is_told(void **unused)
+{
+    (void)unused;
+    _cleanup_close_ int maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    _cleanup_core_info_ struct core_info *info = NULL;
+    int r = -ENOSPC;
+
+    assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
+    for (unsigned fail_at = 1; r != 0; fail_at = 2 * fail_at + 1) {
+        struct memory_sink *memory = memory_sink(fail_at);
+        _cleanup_sink_ struct sink *sink = &memory->sink;
+
+        r = libs_write(info, -1, NULL, "", sink);
+        assert_int_equal(r, memory->writes < fail_at ? 0 : -ENOSPC);
+    }
+}
+
+/* The victim's part: a library by a name that climbs, as an $ORIGIN/../lib gives; then it waits. */
+static int be_a_victim(void)
+{
+    char name[PATH_MAX], folder[PATH_MAX], *slash;
+    struct link_map *libc;
+
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+    if (!libc || strlen(libc->l_name) >= sizeof(folder))
+        return 1;
+    strcpy(folder, libc->l_name);
+    slash = strrchr(folder, '/');
+    *slash = '\0';
+    snprintf(name, sizeof(name), "%.1000s/gconv/..//./libBrokenLocale.so.1", folder);
+    if (!dlopen(name, RTLD_NOW) || write(STDOUT_FILENO, "", 1) != 1)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static pid_t start_victim(const char *exe)
+{
+    const char *const argv[] = {exe, "victim", NULL};
+    posix_spawn_file_actions_t actions;
+    int ready[2];
+    pid_t pid;
+    char byte;
+
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ready[1], STDOUT_FILENO);
+    assert_int_equal(posix_spawn(&pid, exe, &actions, NULL, (char **)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+/* Writes the core of a victim into the folder. */
+static void dump_victim(const struct folder *folder, const char *exe)
+{
+    pid_t pid = start_victim(exe);
+    char number[16];
+
+    snprintf(number, sizeof(number), "%d", pid);
+    RUN(folder, "gcore.out", "gdb", "-nx", "-batch", "-p", number, "-ex", "gcore core");
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* What gdb says of the core with the executable and the unpacked archive, as a stranger asks it. */
+static char *ask_gdb(const struct folder *folder, const char *exe)
+{
+    _cleanup_free_ char *sysroot = NULL;
+
+    assert_true(asprintf(&sysroot, "set sysroot %s/sysroot", folder->path) > 0);
+    assert_int_equal(RUN(folder, "gdb.out", "gdb", "-nx", "-batch", "-ex", sysroot, "-ex", "bt",
+                         "-ex", "info sharedlibrary", exe, "core"),
+                     0);
+    return read_file(folder, "gdb.out", NULL);
+}
+
+static void the_unpacked_archive_is_a_sysroot_for_gdb(void **unused)
+{
+    (void)unused;
+    _cleanup_folder_ struct folder folder = make_folder();
+    _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
+    _cleanup_free_ char *core = in_folder(&folder, "core");
+    _cleanup_core_info_ struct core_info *info = NULL;
+    _cleanup_close_ int core_fd = -1;
+    size_t frames = 0, libraries = 0;
+
+    dump_victim(&folder, exe);
+    core_fd = open(core, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(core_info_read(core_fd, &info), 0);
+    unpack_libs(&folder, info, core_fd, NULL, "");
+
+    _cleanup_free_ char *text = ask_gdb(&folder, exe);
+    assert_null(strstr(text, "Could not load shared library"));
+    for (char *line = strtok(strstr(text, "\n#0"), "\n"); line; line = strtok(NULL, "\n")) {
+        if (line[0] == '#') { /* a name or, for what was stripped, the library it is in */
+            frames++;
+            assert_true(!strstr(line, " ?? ()") || strstr(line, " from "));
+        }
+        if (strncmp(line, "0x", 2) == 0) {
+            libraries++;
+            assert_non_null(strstr(line, "Yes"));
+            assert_non_null(strstr(line, folder.path));
+        }
+    }
+    assert_true(frames >= 3);
+    assert_in_range(libraries, 5, info->n_modules - 1);
+}
+
+/* A process's memory in which one executable has a chain of three names. Its addresses are offsets
+ * from IMAGE_AT. */
+#define IMAGE_AT 0x400000
+
+struct image {
+    ElfW(Ehdr) header;
+    ElfW(Phdr) segments[2];
+    ElfW(Dyn) dynamic[3];
+    struct r_debug debug;
+    struct link_map links[3];
+    char names[3][32];
+} __attribute__((aligned(4096))); /* whole pages, as in a core */
+
+#define ADDRESS(member) (IMAGE_AT + offsetof(struct image, member))
+
+static struct image make_image(void)
+{
+    struct image image = {
+        .header = {.e_ident = ELFMAG, .e_phoff = offsetof(struct image, segments), .e_phnum = 2},
+        .segments = {{.p_type = PT_LOAD}, {.p_type = PT_DYNAMIC}},
+        .dynamic = {{.d_tag = DT_NEEDED}, {.d_tag = DT_DEBUG}},
+        .names = {"", "/lib/libone.so", "/lib/libtwo.so"},
+    };
+
+    image.segments[1].p_vaddr = offsetof(struct image, dynamic);
+    image.dynamic[1].d_un.d_ptr = ADDRESS(debug);
+    image.debug.r_map = (struct link_map *)ADDRESS(links[0]);
+    for (size_t i = 0; i < 3; i++) {
+        image.links[i].l_name = (char *)(ADDRESS(names) + i * sizeof(image.names[0]));
+        if (i < 2)
+            image.links[i].l_next =
+                (struct link_map *)(ADDRESS(links) + (i + 1) * sizeof(image.links[0]));
+    }
+    return image;
+}
+
+struct collected {
+    char text[256];
+    size_t names;
+    size_t stop_at;
+};
+
+static int collect(const char *name, void *context)
+{
+    struct collected *collected = context;
+    size_t used = strlen(collected->text);
+
+    snprintf(collected->text + used, sizeof(collected->text) - used, "%s ", name);
+    return ++collected->names == collected->stop_at ? -ECANCELED : 0;
+}
+
+/* Walks an image of which the core has the first @size bytes. */
+static int walk_image(const struct image *image, size_t size, struct collected *ret)
+{
+    _cleanup_close_ int fd = memfd_create("core", MFD_CLOEXEC);
+    struct core_segment segment = {IMAGE_AT, IMAGE_AT + sizeof(*image), 0, size, false};
+    struct core_module module = {.path = "/exe", .start = IMAGE_AT, .bias = IMAGE_AT};
+    struct core_info info = {
+        .modules = &module, .n_modules = 1, .memory = {.segments = &segment, .n_segments = 1}};
+
+    assert_int_equal(write_all(fd, image, size), 0);
+    return link_names_each(&info, fd, collect, ret);
+}
+
+static void the_loaders_names_are_read_from_memory(void **unused)
+{
+    (void)unused;
+    struct image image = make_image();
+    struct collected all = {0}, one = {.stop_at = 1};
+
+    assert_int_equal(walk_image(&image, sizeof(image), &all), 0);
+    assert_string_equal(all.text, "/lib/libone.so /lib/libtwo.so ");
+    assert_int_equal(walk_image(&image, sizeof(image), &one), -ECANCELED);
+    assert_string_equal(one.text, "/lib/libone.so ");
+}
+
+static void memory_that_was_not_dumped_ends_the_chain(void **unused)
+{
+    (void)unused;
+    struct image image = make_image();
+    struct collected none = {0}, first = {0};
+
+    assert_int_equal(walk_image(&image, offsetof(struct image, dynamic[1]), &none), -ENODATA);
+    assert_int_equal(walk_image(&image, offsetof(struct image, debug), &none), -ENODATA);
+    assert_int_equal(none.names, 0);
+
+    /* A name that isn't there is no reason to stop. */
+    image.links[1].l_name = (char *)(uintptr_t)0x10;
+    assert_int_equal(walk_image(&image, sizeof(image), &first), 0);
+    assert_string_equal(first.text, "/lib/libtwo.so ");
+}
+
+static void a_chain_that_bites_its_tail_is_cut(void **unused)
+{
+    (void)unused;
+    struct image image = make_image();
+    struct collected collected = {0};
+
+    image.links[2].l_next = (struct link_map *)ADDRESS(links[1]);
+    assert_int_equal(walk_image(&image, sizeof(image), &collected), 0);
+    assert_in_range(collected.names, 3, 100000);
+}
+
+/* Whatever the bytes are, the walk ends and stays within what is there. */
+static void garbage_is_walked_safely(void **unused)
+{
+    (void)unused;
+    uint64_t state = 1;
+
+    for (unsigned i = 0; i < 3000; i++) {
+        struct image image = make_image();
+        struct collected collected = {.stop_at = 100};
+
+        for (unsigned k = 0; k < 4; k++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            ((uint8_t *)&image)[(state >> 33) % sizeof(image)] = (uint8_t)(state >> 25);
+        }
+        int r = walk_image(&image, sizeof(image), &collected);
+        assert_true(r == 0 || r == -ENODATA || r == -ECANCELED);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mapped_library_is_stored_at_its_own_path),
+        cmocka_unit_test(what_is_not_the_mapped_file_any_more_is_left_out),
+        cmocka_unit_test(no_library_at_all_is_an_archive_all_the_same),
+        cmocka_unit_test(a_full_disk_is_told),
+        cmocka_unit_test(the_unpacked_archive_is_a_sysroot_for_gdb),
+        cmocka_unit_test(the_loaders_names_are_read_from_memory),
+        cmocka_unit_test(memory_that_was_not_dumped_ends_the_chain),
+        cmocka_unit_test(a_chain_that_bites_its_tail_is_cut),
+        cmocka_unit_test(garbage_is_walked_safely),
+    };
+
+    if (argc == 2 && strcmp(argv[1], "victim") == 0)
+        return be_a_victim();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,475 @@
+/* Finding the kernel's core, and not taking another file for it. */
+
+#include "capture_testing.h"
+
+#include "capture/kernel_core.h"
+
+static struct core_settings settings_of(const char *pattern)
+{
+    struct core_settings settings = {.uses_pid = false};
+
+    assert_true(strlen(pattern) < sizeof(settings.pattern));
+    strcpy(settings.pattern, pattern);
+    return settings;
+}
+
+/* What looking for a core came to. */
+struct result {
+    int r;
+    struct kernel_core *core;
+    char why[512];
+    const char *log; /* valid until the next */
+};
+
+static struct result find(const struct crash_record *record, const char *pattern)
+{
+    const struct core_settings settings = settings_of(pattern);
+    struct result result = {0};
+
+    begin_log();
+    result.r = kernel_core_find_by(record, &settings, &result.core, result.why, sizeof(result.why));
+    result.log = end_log();
+    return result;
+}
+
+static void expect_found(const struct crash_record *record, const char *pattern, const char *path)
+{
+    struct result result = find(record, pattern);
+
+    assert_int_equal(result.r, 0);
+    assert_string_equal(result.core->path, path);
+    kernel_core_free(result.core);
+}
+
+/* The candidate is refused, and one line tells why. */
+static void expect_refused(const struct crash_record *record, const char *pattern,
+                           const char *reason)
+{
+    struct result result = find(record, pattern);
+
+    kernel_core_free(result.core);
+    assert_int_equal(result.r, -ENOENT);
+    if (!strstr(result.log, reason))
+        fail_msg("'%s' is not in '%s'", reason, result.log);
+    assert_ptr_equal(strchr(result.log, '\n'), strrchr(result.log, '\n'));
+    assert_non_null(strstr(result.log, "coreinit: warning: "));
+}
+
+/* A process that ended a moment ago by SIGSEGV and left no core, with a begin that is known. */
+static void record_crash_without_core(const char *cwd, struct crash_record *ret)
+{
+    crash_in(cwd, 0, write_to_null, ret);
+    assert_int_equal(ret->wait_code, CLD_KILLED);
+}
+
+static void put_core(const char *path, pid_t pid, int signo)
+{
+    _cleanup_close_ int from = make_core_of(pid, signo);
+    char bytes[4096];
+    ssize_t n = pread_full(from, bytes, sizeof(bytes), 0);
+
+    assert_true(n > 0);
+    write_file(path, bytes, (size_t)n);
+}
+
+static void set_age(const char *path, const struct timespec *of, time_t seconds)
+{
+    const struct timespec times[2] = {*of, {.tv_sec = of->tv_sec + seconds}};
+
+    assert_int_equal(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void the_kernels_own_core_is_found_where_the_process_was(void **state)
+{
+    struct crash_record record;
+    struct kernel_core *core = NULL;
+    char why[256];
+
+    need_plain_core_pattern();
+    crash_in(*state, RLIM_INFINITY, write_to_null, &record);
+    assert_int_equal(kernel_core_find(&record, &core, why, sizeof(why)), 0);
+    assert_string_equal(core->path, in_directory(*state, "core"));
+    assert_string_equal(core->name, "core");
+    assert_int_equal(core->info->pid, record.pid);
+    kernel_core_free(core);
+}
+
+static void every_directory_of_the_record_is_looked_into(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    put_core(in_directory(*state, "core"), record.pid, SIGSEGV);
+    strcpy(record.directories[3], record.cwd);
+    strcpy(record.cwd, "/proc");
+    strcpy(record.directories[0], "/nowhere/at/all");
+    expect_found(&record, "core", in_directory(*state, "core"));
+}
+
+static void wildcards_find_what_cannot_be_known(void **state)
+{
+    struct crash_record record;
+    char path[PATH_MAX], pattern[256];
+
+    record_crash_without_core(*state, &record);
+    assert_int_equal(mkdir(in_directory(*state, "cores"), 0755), 0);
+    snprintf(path, sizeof(path), "%s/cores/core.worker.%d.1795000000", (char *)*state, record.pid);
+    put_core(path, record.pid, SIGSEGV);
+    expect_found(&record, "cores/core.%e.%p.%t", path);
+    snprintf(pattern, sizeof(pattern), "%s/cores/core.%%e.%%p.%%t", (char *)*state);
+    expect_found(&record, pattern, path);
+    /* In a directory's name as well. */
+    expect_found(&record, "%e/core.%e.%p.%t", path);
+}
+
+static void a_name_is_found_however_odd_its_directory_is(void **state)
+{
+    struct crash_record record;
+    const char *directory = in_directory(*state, "a*[b]?\\c");
+
+    assert_int_equal(mkdir(directory, 0755), 0);
+    record_crash_without_core(directory, &record);
+    put_core(in_directory(directory, "core"), record.pid, SIGSEGV);
+    expect_found(&record, "core", in_directory(directory, "core"));
+}
+
+static void a_stale_core_of_the_same_name_is_refused(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    put_core(path, record.pid, SIGSEGV);
+    set_age(path, &record.ended_realtime, -60);
+    expect_refused(&record, "core", "it is older than the process");
+}
+
+static void the_coarse_clock_of_file_systems_is_allowed_for(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    put_core(path, record.pid, SIGSEGV);
+    set_age(path, &record.ended_realtime, 0);
+    expect_found(&record, "core", path);
+}
+
+static void cores_of_another_pid_or_signal_are_refused(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    put_core(in_directory(*state, "core"), record.pid + 1, SIGSEGV);
+    expect_refused(&record, "core", "it is the core of pid");
+    put_core(in_directory(*state, "core"), record.pid, SIGBUS);
+    expect_refused(&record, "core", "a process that signal 7 killed");
+}
+
+static void a_symbolic_link_is_refused_anywhere_in_the_programs_directories(void **state)
+{
+    struct crash_record record;
+    char pattern[256];
+
+    assert_int_equal(mkdir(in_directory(*state, "real"), 0755), 0);
+    record_crash_without_core(*state, &record);
+    put_core(in_directory(*state, "real/core"), record.pid, SIGSEGV);
+
+    assert_int_equal(symlink("real/core", in_directory(*state, "core")), 0);
+    expect_refused(&record, "core", "it is a symbolic link");
+
+    assert_int_equal(symlink("real", in_directory(*state, "planted")), 0);
+    strcpy(record.cwd, in_directory(*state, "planted"));
+    assert_int_equal(find(&record, "core").r, -ENOENT);
+    strcpy(record.cwd, *state);
+    assert_int_equal(find(&record, "planted/core").r, -ENOENT);
+    assert_int_equal(find(&record, "planted%e/core").r, -ENOENT);
+
+    /* The administrator's own directory may be one. */
+    snprintf(pattern, sizeof(pattern), "%s/planted/core", (char *)*state);
+    expect_found(&record, pattern, pattern);
+}
+
+static void what_is_no_regular_file_is_refused_without_being_opened(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    assert_int_equal(mkfifo(in_directory(*state, "core"), 0666), 0);
+    alarm(10); /* a fifo that is opened never returns */
+    expect_refused(&record, "core", "it is not a regular file");
+    alarm(0);
+    assert_int_equal(unlink(in_directory(*state, "core")), 0);
+    assert_int_equal(mkdir(in_directory(*state, "core"), 0755), 0);
+    expect_refused(&record, "core", "it is not a regular file");
+}
+
+static void a_file_with_a_second_name_is_refused(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    put_core(path, record.pid, SIGSEGV);
+    assert_int_equal(link(path, in_directory(*state, "second")), 0);
+    expect_refused(&record, "core", "it has 2 links");
+}
+
+static void a_file_of_another_user_is_refused(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    if (getuid() != 0)
+        skip();
+    record_crash_without_core(*state, &record);
+    put_core(path, record.pid, SIGSEGV);
+    assert_int_equal(chown(path, 12345, 12345), 0);
+    expect_refused(&record, "core", "it belongs to uid 12345");
+}
+
+static void what_is_no_core_is_refused(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    write_file(in_directory(*state, "core"), "core\n", 5);
+    expect_refused(&record, "core", "it is not an ELF core");
+}
+
+static void a_core_cut_before_its_notes_is_refused_and_is_the_reason(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+    struct result result;
+
+    crash_in(*state, 0, write_to_null, &record);
+    put_core(path, record.pid, SIGSEGV);
+    assert_int_equal(truncate(path, 200), 0);
+    expect_refused(&record, "core", "it is cut before its notes end");
+    strcpy(record.limits, "Max core file size        8192                 8192   bytes\n");
+    result = find(&record, "core");
+    assert_non_null(strstr(result.why, "it is cut before its notes end"));
+}
+
+static void cores_of_others_beside_a_wildcard_are_passed_over_quietly(void **state)
+{
+    struct crash_record record;
+    struct result result;
+
+    record_crash_without_core(*state, &record);
+    put_core(in_directory(*state, "core.1"), record.pid + 1, SIGSEGV);
+    put_core(in_directory(*state, "core.2"), record.pid, SIGSEGV);
+    put_core(in_directory(*state, "core.3"), record.pid, SIGILL);
+    put_core(in_directory(*state, "core.4"), record.pid, SIGSEGV);
+    set_age(in_directory(*state, "core.4"), &record.ended_realtime, -1000);
+    result = find(&record, "core.%t");
+    assert_int_equal(result.r, 0);
+    assert_string_equal(result.core->name, "core.2");
+    assert_string_equal(result.log, "");
+    kernel_core_free(result.core);
+}
+
+static void the_newest_of_several_is_taken(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    for (int i = 0; i < 3; i++) {
+        const char *const names[] = {"core.b", "core.a", "core.c"};
+        const char *path = in_directory(*state, names[i]);
+
+        put_core(path, record.pid, SIGSEGV);
+        set_age(path, &record.ended_realtime, i == 1 ? 2 : 1);
+    }
+    expect_found(&record, "core.%t", in_directory(*state, "core.a"));
+}
+
+static void any_number_of_planted_files_costs_a_few_log_lines(void **state)
+{
+    struct crash_record record;
+    struct result result;
+    size_t lines = 0;
+
+    record_crash_without_core(*state, &record);
+    for (int i = 0; i < 500; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "core.%d", i);
+        assert_int_equal(symlink("/etc/shadow", in_directory(*state, name)), 0);
+    }
+    result = find(&record, "core.%t");
+    assert_int_equal(result.r, -ENOENT);
+    for (const char *at = result.log; (at = strchr(at, '\n')); at++)
+        lines++;
+    assert_true(lines > 0 && lines < 20);
+}
+
+static void crash_in_a_child_and_report_it_as_a_shell_does(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        write_to_null();
+    waitpid(pid, NULL, 0);
+    _exit(128 + SIGSEGV);
+}
+
+static void a_shell_that_reports_its_childs_crash_has_its_childs_core_found(void **state)
+{
+    struct crash_record record;
+    struct result result;
+
+    need_plain_core_pattern();
+    crash_in(*state, RLIM_INFINITY, crash_in_a_child_and_report_it_as_a_shell_does, &record);
+    assert_int_equal(record.wait_code, CLD_EXITED);
+    result = find(&record, "core");
+    assert_int_equal(result.r, 0);
+    assert_int_not_equal(result.core->info->pid, record.pid);
+    kernel_core_free(result.core);
+
+    /* Another signal than the one it reports was another crash. */
+    record.wait_status = 128 + SIGBUS;
+    assert_int_equal(find(&record, "core").r, -ENOENT);
+    /* And an exit status that means no signal is no crash at all. */
+    record.wait_status = 1;
+    result = find(&record, "core");
+    assert_int_equal(result.r, -ENOENT);
+    assert_non_null(strstr(result.why, "status 1"));
+}
+
+static void the_pid_of_the_process_s_own_namespace_counts(void **state)
+{
+    struct crash_record record;
+
+    record_crash_without_core(*state, &record);
+    put_core(in_directory(*state, "core"), 7, SIGSEGV);
+    strcpy(record.status, "Name:\tx\nNStgid:\t900\t7\nNSpid:\t900\t7\nUid:\t0\t0\t0\t0\n");
+    expect_found(&record, "core", in_directory(*state, "core"));
+}
+
+static void removing_takes_the_very_file_and_no_other(void **state)
+{
+    struct crash_record record;
+    struct result result;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    put_core(path, record.pid, SIGSEGV);
+    result = find(&record, "core");
+    assert_int_equal(result.r, 0);
+    assert_int_equal(rename(path, in_directory(*state, "moved")), 0);
+    assert_int_equal(kernel_core_remove(result.core), -ENOENT);
+    write_file(path, "another", 7);
+    assert_int_equal(kernel_core_remove(result.core), -ESTALE);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(rename(in_directory(*state, "moved"), path), 0);
+    assert_int_equal(kernel_core_remove(result.core), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    kernel_core_free(result.core);
+}
+
+/* Reads a stream and holds every byte of it against the file. */
+static void compare_stream(int fd, uint64_t size, uint64_t *ret_data)
+{
+    struct core_info info = {.file_size = size};
+    const struct kernel_core core = {.fd = fd, .dir_fd = -1, .info = &info};
+    _cleanup_core_source_ struct core_source *source = NULL;
+    static char expected[1 << 20];
+    struct core_run run;
+    uint64_t at = 0;
+    int r;
+
+    *ret_data = 0;
+    assert_int_equal(kernel_core_source(&core, &source), 0);
+    assert_int_equal(source->size, size);
+    while ((r = source->next(source, &run)) == 1) {
+        assert_true(run.size > 0);
+        if (run.data) {
+            assert_true(run.size <= sizeof(expected));
+            assert_int_equal(pread_full(fd, expected, run.size, at), run.size);
+            assert_memory_equal(run.data, expected, run.size);
+            *ret_data += run.size;
+        }
+        at += run.size;
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(at, size);
+}
+
+static void a_stream_is_the_file_with_its_holes_told_apart(void **state)
+{
+    static char block[3 << 20];
+    _cleanup_close_ int fd =
+        open(in_directory(*state, "sparse"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    const uint64_t size = 5ull << 30;
+    uint64_t data;
+
+    memset(block, 'x', sizeof(block));
+    assert_true(fd >= 0);
+    compare_stream(fd, 0, &data);
+
+    /* A hole, 3 MiB, a hole of 4 GiB, a page, a hole up to the end. */
+    assert_int_equal(pwrite(fd, block, sizeof(block), 1 << 20), sizeof(block));
+    assert_int_equal(pwrite(fd, block, 4096, 4ull << 30), 4096);
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    compare_stream(fd, size, &data);
+    assert_int_equal(data, sizeof(block) + 4096);
+
+    /* Data at both ends. */
+    assert_int_equal(pwrite(fd, block, 1, 0), 1);
+    assert_int_equal(pwrite(fd, block, 1, (off_t)size), 1);
+    compare_stream(fd, size + 1, &data);
+    assert_true(data < sizeof(block) + 4 * 4096);
+}
+
+static void a_file_that_shrinks_while_it_is_read_is_an_error(void **state)
+{
+    _cleanup_close_ int fd = memfd_create("core", MFD_CLOEXEC);
+    struct core_info info = {.file_size = 3 << 20};
+    const struct kernel_core core = {.fd = fd, .dir_fd = -1, .info = &info};
+    _cleanup_core_source_ struct core_source *source = NULL;
+    static char block[3 << 20];
+    struct core_run run;
+    int r;
+
+    (void)state;
+    assert_int_equal(write_all(fd, block, sizeof(block)), 0);
+    assert_int_equal(kernel_core_source(&core, &source), 0);
+    assert_int_equal(source->next(source, &run), 1);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    while ((r = source->next(source, &run)) == 1)
+        ;
+    assert_int_equal(r, -ENODATA);
+}
+
+#define CORE_TEST(name) cmocka_unit_test_setup_teardown(name, enter_directory, leave_directory)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CORE_TEST(the_kernels_own_core_is_found_where_the_process_was),
+        CORE_TEST(every_directory_of_the_record_is_looked_into),
+        CORE_TEST(wildcards_find_what_cannot_be_known),
+        CORE_TEST(a_name_is_found_however_odd_its_directory_is),
+        CORE_TEST(a_stale_core_of_the_same_name_is_refused),
+        CORE_TEST(the_coarse_clock_of_file_systems_is_allowed_for),
+        CORE_TEST(cores_of_another_pid_or_signal_are_refused),
+        CORE_TEST(a_symbolic_link_is_refused_anywhere_in_the_programs_directories),
+        CORE_TEST(what_is_no_regular_file_is_refused_without_being_opened),
+        CORE_TEST(a_file_with_a_second_name_is_refused),
+        CORE_TEST(a_file_of_another_user_is_refused),
+        CORE_TEST(what_is_no_core_is_refused),
+        CORE_TEST(a_core_cut_before_its_notes_is_refused_and_is_the_reason),
+        CORE_TEST(cores_of_others_beside_a_wildcard_are_passed_over_quietly),
+        CORE_TEST(the_newest_of_several_is_taken),
+        CORE_TEST(any_number_of_planted_files_costs_a_few_log_lines),
+        CORE_TEST(a_shell_that_reports_its_childs_crash_has_its_childs_core_found),
+        CORE_TEST(the_pid_of_the_process_s_own_namespace_counts),
+        CORE_TEST(removing_takes_the_very_file_and_no_other),
+        CORE_TEST(a_stream_is_the_file_with_its_holes_told_apart),
+        cmocka_unit_test(a_file_that_shrinks_while_it_is_read_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
