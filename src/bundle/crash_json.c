@@ -21,11 +21,17 @@
 #define TEXT(array) json_text(array, sizeof(array))
 #define KNOWN_TEXT(array) json_known_text(array, sizeof(array))
 
-/* A shell that reports 128+N was recorded, but the core is that of a child: who crashed is told by
- * the core then, and the record tells of the reporter. */
+/* A shell that reports 128+N was reaped, but the core is that of a descendant: that one crashed,
+ * and the shell is the reporter. */
 static bool is_of_child(const struct bundle *bundle)
 {
     return bundle->record->wait_code == CLD_EXITED && bundle->info && bundle->info->pid > 0;
+}
+
+/* The process that crashed. */
+static pid_t crashed_pid(const struct bundle *bundle)
+{
+    return is_of_child(bundle) ? bundle->info->pid : bundle->record->pid;
 }
 
 static int signal_number(const struct bundle *bundle)
@@ -102,12 +108,14 @@ static json_t *argv_to_json(const struct crash_record *record)
 static json_t *reporter_to_json(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
-    bool is_reported = is_of_child(bundle);
+    const bool is_reported = is_of_child(bundle);
+    char comm[64] = "";
 
+    if (is_reported)
+        process_comm(record->stat, comm, sizeof(comm));
     return json_object_of((const struct json_field[]){
         {"pid", json_known_integer(is_reported, record->pid)},
-        {"exe", is_reported ? KNOWN_TEXT(record->exe) : json_null()},
-        {"argv", is_reported ? argv_to_json(record) : json_null()},
+        {"comm", KNOWN_TEXT(comm)},
         {NULL, NULL},
     });
 }
@@ -287,15 +295,14 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
     const bool of_child = is_of_child(bundle), exited = record->wait_code == CLD_EXITED;
     const int64_t uid = process_real_id(record->status, "Uid:");
     const int64_t gid = process_real_id(record->status, "Gid:");
-    const pid_t pid = of_child ? info->pid : record->pid;
-    const char *exe = record->exe;
+    const pid_t pid = crashed_pid(bundle);
+    const bool is_witnessed = record->witness_pid == pid; /* exe, argv and cwd are its */
+    const char *exe = info && info->knows_executable ? info->modules[0].path : NULL;
     char comm[64], thread[sizeof(info->comm)] = "";
 
     process_comm(record->stat, comm, sizeof(comm));
-    if (of_child) {
-        exe = info->knows_executable ? info->modules[0].path : NULL;
+    if (of_child)
         snprintf(comm, sizeof(comm), "%s", info->comm);
-    }
     if (info) /* the name in NT_PRPSINFO is the dumping thread's */
         snprintf(thread, sizeof(thread), "%s",
                  info->n_threads > 0 && info->threads[0].name[0] ? info->threads[0].name
@@ -316,9 +323,9 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         {"thread", KNOWN_TEXT(thread)},
         {"comm", KNOWN_TEXT(comm)},
         {"program", json_boolean(record->is_program && !of_child)},
-        {"exe", json_known_text(exe, PATH_MAX)},
-        {"argv", of_child ? json_null() : argv_to_json(record)},
-        {"cwd", of_child ? json_null() : KNOWN_TEXT(record->cwd)},
+        {"exe", is_witnessed ? KNOWN_TEXT(record->exe) : json_known_text(exe, PATH_MAX)},
+        {"argv", is_witnessed ? argv_to_json(record) : json_null()},
+        {"cwd", is_witnessed ? KNOWN_TEXT(record->cwd) : json_null()},
         {"uptime", uptime_to_json(bundle)},
         {"uid", json_known_integer(uid >= 0, uid)},
         {"gid", json_known_integer(gid >= 0, gid)},

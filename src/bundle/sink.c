@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "util/digest.h"
+#include "util/hex.h"
 
 int sink_init(struct sink *sink, const struct sink_ops *ops)
 {

@@ -17,12 +17,12 @@
  *
  * A reader that goes forward must know before the data descriptor comes whether its two sizes have
  * 4 or 8 bytes. APPNOTE 4.3.9.2 ties that to the ZIP64 extra field of the local header, and
- * libarchive, Info-ZIP and 7z go by it; java.util.zip up to Java 21 goes by whether the data really
- * passed 4 GiB. Both agree only if exactly the entries that pass 4 GiB are announced. So the caller
- * says how much will come at most (nearly always known: a file's or a core's size), entries that
- * stay well below are plain ZIP, which every reader takes, and the others, as those of unknown
- * size, get the extra field (zeros, to be overruled by the descriptor), sizes of 0xFFFFFFFF and a
- * descriptor with 8-byte sizes, whatever size they turn out to have.
+ * libarchive, Info-ZIP and 7z go by it; older java.util.zip (until JDK-8303866) goes by whether the
+ * data really passed 4 GiB. Both agree only if exactly the entries that pass 4 GiB are announced.
+ * So the caller says how much will come at most (nearly always known: a file's or a core's size),
+ * entries that stay well below are plain ZIP, which every reader takes, and the others, as those of
+ * unknown size, get the extra field (zeros, to be overruled by the descriptor), sizes of 0xFFFFFFFF
+ * and a descriptor with 8-byte sizes, whatever size they turn out to have.
  *
  * The central directory has the true sizes and an extra field only for what doesn't fit 32 bits.
  */
@@ -286,20 +286,21 @@ static int make_zeros(struct zip *zip)
 
 int zip_open(struct sink *sink, int level, struct zip **ret)
 {
-    _cleanup_zip_ struct zip *zip = calloc(1, sizeof(*zip));
+    _cleanup_zip_ struct zip *zip = NULL;
     int r;
 
+    if (level < 1 || level > 9)
+        return -EINVAL;
+    zip = calloc(1, sizeof(*zip));
     if (!zip)
         return -ENOMEM;
     zip->sink = sink;
-    if (level < 1 || level > 9)
-        return -EINVAL;
-    r = deflateInit2(&zip->deflate, level, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-    if (r != Z_OK)
-        return -ENOMEM;
     r = make_zeros(zip);
     if (r < 0)
         return r;
+    r = deflateInit2(&zip->deflate, level, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+    if (r != Z_OK)
+        return -ENOMEM;
     *ret = take_ptr(zip);
     return 0;
 }

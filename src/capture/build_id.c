@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "capture/elf_notes.h"
-#include "util/digest.h"
+#include "util/hex.h"
 
 #define NATIVE_DATA (__BYTE_ORDER == __LITTLE_ENDIAN ? ELFDATA2LSB : ELFDATA2MSB)
 

@@ -22,7 +22,8 @@ struct unwinder {
     elf_gregset_t registers;     /* of that thread */
     bool called_nowhere;         /* frame 0 is told already, libdw begins with its caller */
     bool after_trampoline;
-    int error; /* -ENOMEM */
+    bool lacks_memory; /* the latest frame's caller couldn't be read */
+    int error;         /* -ENOMEM */
 };
 
 static void end_dwfl(Dwfl **dwfl)
@@ -285,13 +286,22 @@ static bool get_thread(Dwfl *dwfl, pid_t tid, void *context, void **thread_conte
     return true;
 }
 
-static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret, void *context)
+static bool stack_word(uint64_t address, uint64_t *ret, void *context)
 {
     const struct unwinder *unwinder = context;
 
-    (void)dwfl;
     return core_memory_read(&unwinder->info->memory, unwinder->core_fd, address, ret,
                             sizeof(*ret)) == 0;
+}
+
+/* libdw takes what can't be read for the bottom of the stack, and says nothing. */
+static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret, void *context)
+{
+    struct unwinder *unwinder = context;
+
+    (void)dwfl;
+    unwinder->lacks_memory = !stack_word(address, ret, unwinder);
+    return !unwinder->lacks_memory;
 }
 
 static bool set_registers(Dwfl_Thread *thread, void *context)
@@ -312,14 +322,6 @@ static const Dwfl_Callbacks callbacks = {
     .find_elf = dwfl_build_id_find_elf,
     .find_debuginfo = dwfl_standard_find_debuginfo,
 };
-
-static bool stack_word(uint64_t address, uint64_t *ret, void *context)
-{
-    const struct unwinder *unwinder = context;
-
-    return core_memory_read(&unwinder->info->memory, unwinder->core_fd, address, ret,
-                            sizeof(*ret)) == 0;
-}
 
 static bool is_code(const struct unwinder *unwinder, uint64_t address)
 {
@@ -359,13 +361,17 @@ static void give_back_room(struct stack_thread *thread)
 static int unwind_thread(struct unwinder *unwinder, const struct core_thread *thread,
                          struct stack_thread *ret)
 {
+    int r;
+
     unwinder->thread = ret;
-    unwinder->called_nowhere = unwinder->after_trampoline = false;
+    unwinder->called_nowhere = unwinder->after_trampoline = unwinder->lacks_memory = false;
     memcpy(&unwinder->registers, &thread->registers, sizeof(unwinder->registers));
     ret->tid = thread->tid;
     undo_call_to_nowhere(unwinder);
-    if (dwfl_getthread_frames(unwinder->dwfl, thread->tid, on_frame, unwinder) != 0 &&
-        !unwinder->error && !ret->cut)
+    r = dwfl_getthread_frames(unwinder->dwfl, thread->tid, on_frame, unwinder);
+    if (unwinder->lacks_memory)
+        ret->unwind_error = copy_text(unwinder, "its memory is not in the core");
+    else if (r != 0 && !unwinder->error && !ret->cut)
         ret->unwind_error = copy_text(unwinder, dwfl_errmsg(-1));
     /* Not even the first frame: its address is known all the same. */
     if (ret->n_frames == 0 && !unwinder->error)

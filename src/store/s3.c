@@ -40,7 +40,7 @@ int s3_open(const struct s3_settings *settings, struct s3 **ret)
     r = aws_credentials_find(profile, &s3->credentials);
     if (r < 0)
         return r;
-    r = s3_connect(s3);
+    r = s3_prepare(s3);
     if (r < 0)
         return log_errno(r, "cannot prepare to send to S3");
 

@@ -40,8 +40,8 @@ int s3_address_url(const struct s3_address *address, const char *name, const cha
                    char **ret);
 
 /*
- * Percent-encodes a query's value: every byte but the unreserved ones. (libcurl before 8.19 signs a
- * '+' in a query wrongly, however it is written; Amazon's upload ids have none.)
+ * Percent-encodes a query's value: every byte but the unreserved ones. (libcurl 8 before 8.19 signs
+ * a '+' in a query wrongly, however it is written; Amazon's upload ids have none.)
  *
  * Returns a text to be freed with free(), or NULL when out of memory.
  */

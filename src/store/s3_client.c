@@ -17,7 +17,6 @@
 
 #define MAX_ATTEMPTS 3
 #define FIRST_PAUSE_MS 1000
-#define MAX_PAUSE_MS 20000
 
 #define CONNECT_SECONDS 10L
 #define LOW_SPEED_BYTES 1024L
@@ -113,7 +112,7 @@ static size_t on_header(char *line, size_t item, size_t n_items, void *context)
     return size;
 }
 
-int s3_connect(struct s3 *s3)
+int s3_prepare(struct s3 *s3)
 {
     char signature[128], ca_bundle[PATH_MAX];
     CURL *curl = curl_easy_init();
@@ -173,8 +172,8 @@ static int add_header(struct curl_slist **headers, const char *name, const char 
 
 /*
  * libcurl signs the headers that it is given here, and those alone. All have a value without blanks
- * around it and none is there only to be suppressed ("Expect:"): libcurl before 8.0 would sign it
- * although it is not sent.
+ * around it and none is there only to be suppressed ("Expect:"): libcurl 7 signs such a one though
+ * it doesn't send it.
  */
 static int make_headers(const struct s3 *s3, const struct s3_request *request,
                         struct curl_slist **ret)
@@ -209,7 +208,6 @@ static int judge(struct s3 *s3, const struct s3_request *request, const struct a
 {
     struct s3_response *response = attempt->response;
     long status = 0, os_error = 0;
-    int r;
 
     if (attempt->read_error)
         return fail_reading(s3, attempt->read_error);
@@ -222,11 +220,9 @@ static int judge(struct s3 *s3, const struct s3_request *request, const struct a
     }
 
     curl_easy_getinfo(s3->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200 || status > 299 || request->reply_root) {
-        r = s3_reply_parse(s3->reply, s3->reply_size, &response->reply);
-        if (r == -ENOMEM)
-            return s3_fail(s3, r, strerrordesc_np(-r));
-    }
+    if ((status < 200 || status > 299 || request->reply_root) &&
+        s3_reply_parse(s3->reply, s3->reply_size, &response->reply) == -ENOMEM)
+        return s3_fail(s3, -ENOMEM, "out of memory");
     /* CompleteMultipartUpload says 200 first and may fail afterwards. */
     if (status < 200 || status > 299 || strcmp(response->reply.root, "Error") == 0) {
         s3_failure_of_reply(status, &response->reply, response->region, &s3->failure);
@@ -273,8 +269,6 @@ static unsigned pause_ms(unsigned attempt)
     unsigned limit = FIRST_PAUSE_MS << (attempt - 1);
     uint32_t random;
 
-    if (limit > MAX_PAUSE_MS)
-        limit = MAX_PAUSE_MS;
     if (getrandom(&random, sizeof(random), 0) != sizeof(random))
         return limit;
     return random % (limit + 1);

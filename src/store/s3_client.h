@@ -56,7 +56,7 @@ struct s3_response {
  *
  * Returns 0 or -ENOMEM; s3->curl is the caller's to free in any case.
  */
-int s3_connect(struct s3 *s3);
+int s3_prepare(struct s3 *s3);
 
 /*
  * Sends a request, up to three times where it fails in a way that may pass (5xx, 429, time-outs,

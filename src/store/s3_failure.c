@@ -114,7 +114,8 @@ void s3_failure_of_reply(long status, const struct s3_reply *reply, const char *
     if (!meaning)
         meaning = &unknown;
     if (reply->code[0] != '\0')
-        s3_failure_of(meaning->error, ret, "%s (%ld): %s", reply->code, status, reply->message);
+        s3_failure_of(meaning->error, ret, "%s (%ld)%s%s", reply->code, status,
+                      reply->message[0] != '\0' ? ": " : "", reply->message);
     else
         s3_failure_of(meaning->error, ret, "HTTP status %ld", status);
     ret->transient = meaning->transient;

@@ -49,6 +49,15 @@ static int send_part(struct s3_sink *sink)
     return r < 0 ? r : s3_upload_part(&sink->upload, &body);
 }
 
+static int begin_next_part(struct s3_sink *sink)
+{
+    int r = send_part(sink);
+
+    if (r == 0)
+        r = prepare_part(sink, sink->upload.n_parts + 1);
+    return r < 0 ? fail(sink, r) : 0;
+}
+
 /* A full part is sent when there is more: the last one is never empty, and what fits into the first
  * one is no multipart upload at all. */
 static int s3_sink_write(struct sink *base, const void *data, size_t size)
@@ -59,15 +68,9 @@ static int s3_sink_write(struct sink *base, const void *data, size_t size)
     while (sink->error == 0 && size > 0) {
         size_t room = sink->part_bytes - sink->used;
         size_t n = size < room ? size : room;
-        int r = 0;
 
-        if (room == 0) {
-            r = send_part(sink);
-            if (r == 0)
-                r = prepare_part(sink, sink->upload.n_parts + 1);
-            if (r < 0)
-                return fail(sink, r);
-        }
+        if (room == 0 && begin_next_part(sink) < 0)
+            break;
         memcpy(sink->part + sink->used, next, n);
         sink->used += n;
         next += n;

@@ -19,11 +19,19 @@
 
 typedef char file_name[NAME_MAX + 1];
 
+/* A file as this process committed it. */
+struct written {
+    file_name name;
+    dev_t device;
+    ino_t inode;
+};
+
 struct spool {
     int dir_fd;
-    file_name claimed;   /* ID.crash.json, "" where no id is claimed */
-    int claim_fd;        /* its .part, until a sink takes it over */
-    struct stat written; /* the claimed name as this process committed it; st_nlink 0: not yet */
+    file_name claimed;                      /* ID.crash.json, "" where no id is claimed */
+    int claim_fd;                           /* its .part, until a sink takes it over */
+    struct written written[ARTIFACT_KINDS]; /* the claimed bundle's */
+    size_t n_written;
 };
 
 struct spool_sink {
@@ -54,19 +62,47 @@ static void part_of(const char *name, file_name ret)
 }
 
 /* Does the name still mean this very file? In a world-writable directory others may rename. */
-static bool means_file(int dir_fd, const char *name, const struct stat *file)
+static bool means_file(int dir_fd, const char *name, dev_t device, ino_t inode)
 {
     struct stat found;
 
-    return fstatat(dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
-           found.st_dev == file->st_dev && found.st_ino == file->st_ino;
+    return fstatat(dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && found.st_dev == device &&
+           found.st_ino == inode;
 }
 
 static bool means_fd(int dir_fd, const char *name, int fd)
 {
     struct stat file;
 
-    return fstat(fd, &file) == 0 && means_file(dir_fd, name, &file);
+    return fstat(fd, &file) == 0 && means_file(dir_fd, name, file.st_dev, file.st_ino);
+}
+
+/* What this process committed under a name before, or NULL. */
+static struct written *find_written(struct spool *spool, const char *name)
+{
+    for (size_t i = 0; i < spool->n_written; i++)
+        if (strcmp(spool->written[i].name, name) == 0)
+            return &spool->written[i];
+    return NULL;
+}
+
+/* Remembers a commit. A bundle has no more names than there are kinds of artifacts. */
+static int note_written(struct spool *spool, const char *name, int fd)
+{
+    struct written *written = find_written(spool, name);
+    struct stat file;
+
+    if (fstat(fd, &file) < 0)
+        return -errno;
+    if (!written && spool->n_written < ARTIFACT_KINDS) {
+        written = &spool->written[spool->n_written++];
+        memcpy(written->name, name, sizeof(written->name));
+    }
+    if (written) {
+        written->device = file.st_dev;
+        written->inode = file.st_ino;
+    }
+    return 0;
 }
 
 /* O_EXCL never follows a symbolic link nor opens what is there: whatever was planted is refused. */
@@ -206,7 +242,7 @@ static void drop_claim(struct spool *spool)
         close_fd(take_fd(&spool->claim_fd));
     }
     spool->claimed[0] = '\0';
-    memset(&spool->written, 0, sizeof(spool->written));
+    spool->n_written = 0;
 }
 
 void spool_release(struct spool *spool, const char *id)
@@ -218,27 +254,31 @@ void spool_release(struct spool *spool, const char *id)
         drop_claim(spool);
 }
 
+/* A used-up quota is a full disk to whoever has another place to go. */
+static int quota_as_space(int error)
+{
+    return error == -EDQUOT ? -ENOSPC : error;
+}
+
 static int spool_sink_write(struct sink *base, const void *data, size_t size)
 {
     struct spool_sink *sink = (struct spool_sink *)base;
-    int r = sink->error ? sink->error : write_all(sink->fd, data, size);
 
-    /* A used-up quota is a full disk to whoever has another place to go. */
-    sink->error = r == -EDQUOT ? -ENOSPC : r;
+    if (sink->error == 0)
+        sink->error = quota_as_space(write_all(sink->fd, data, size));
     return sink->error;
 }
 
 /* Renames onto a free name, or onto what this process itself committed there before. */
 static int publish(const struct spool_sink *sink)
 {
-    const struct spool *spool = sink->spool;
-    int dir_fd = spool->dir_fd;
+    const struct written *before = find_written(sink->spool, sink->name);
+    int dir_fd = sink->spool->dir_fd;
     struct stat found;
 
     if (!means_fd(dir_fd, sink->part, sink->fd))
         return -ESTALE;
-    if (strcmp(sink->name, spool->claimed) == 0 && spool->written.st_nlink > 0 &&
-        means_file(dir_fd, sink->name, &spool->written))
+    if (before && means_file(dir_fd, sink->name, before->device, before->inode))
         return renameat(dir_fd, sink->part, dir_fd, sink->name) < 0 ? -errno : 0;
 
     if (renameat2(dir_fd, sink->part, dir_fd, sink->name, RENAME_NOREPLACE) == 0)
@@ -259,15 +299,14 @@ static int spool_sink_commit(struct sink *base)
     int r = sink->error;
 
     if (r == 0)
-        r = flush(sink->fd);
+        r = quota_as_space(flush(sink->fd)); /* network file systems tell only now */
     if (r == 0)
         r = publish(sink);
     if (r < 0)
         return r;
     sink->committed = true;
-    if (strcmp(sink->name, spool->claimed) == 0 && fstat(sink->fd, &spool->written) < 0)
-        return -errno;
-    return flush(spool->dir_fd);
+    r = note_written(spool, sink->name, sink->fd);
+    return r < 0 ? r : flush(spool->dir_fd);
 }
 
 static void spool_sink_close(struct sink *base)

@@ -39,10 +39,10 @@ void spool_release(struct spool *spool, const char *id);
  * is written into the claim's own .part; for every other name a .part that is there already is
  * refused.
  *
- * Committing never replaces a file, but for the claimed id's crash.json that this process wrote
- * before (its early form). It returns -EEXIST where the name is taken, -ESTALE where the .part is
- * no longer our file, and the error of a write that failed earlier. Closing without commit removes
- * the .part.
+ * Committing never replaces a file, but for one that this process committed under that name before
+ * (gdb's stack trace takes the place of libdw's). It returns -EEXIST where the name is taken,
+ * -ESTALE where the .part is no longer our file, and the error of a write that failed earlier.
+ * Closing without commit removes the .part.
  *
  * Returns 0, -EEXIST (the .part is there), -EINVAL or -ENAMETOOLONG (no usable file name) or
  * -errno; writing returns -ENOSPC also for a used-up quota.

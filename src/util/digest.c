@@ -4,22 +4,12 @@
 
 #include <openssl/evp.h>
 
+#include "util/hex.h"
 #include "util/io.h"
 
 static void free_context(EVP_MD_CTX **context)
 {
     EVP_MD_CTX_free(*context);
-}
-
-void hex_encode(const uint8_t *data, size_t size, char *ret)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < size; i++) {
-        ret[2 * i] = digits[data[i] >> 4];
-        ret[2 * i + 1] = digits[data[i] & 15];
-    }
-    ret[2 * size] = '\0';
 }
 
 int sha256_hex(const void *data, size_t size, char ret[2 * SHA256_BYTES + 1])

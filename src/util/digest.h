@@ -1,14 +1,11 @@
 #pragma once
 
-/* SHA-256 by libcrypto, and hex. */
+/* SHA-256 by libcrypto. */
 
 #include <stddef.h>
 #include <stdint.h>
 
 #define SHA256_BYTES 32
-
-/* Writes @size bytes as 2 * @size lower-case hex digits and a NUL to @ret. */
-void hex_encode(const uint8_t *data, size_t size, char *ret);
 
 /* SHA-256 of a buffer, as 64 hex digits and a NUL. Returns 0 or -EIO (libcrypto refused). */
 int sha256_hex(const void *data, size_t size, char ret[2 * SHA256_BYTES + 1]);

@@ -51,8 +51,8 @@ def test_gdbs_text_replaces_libdws_in_the_bucket_too(run, s3):
     ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
     ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"),
     ({"S3_BUCKET": "no-such-bucket"}, "NoSuchBucket"),
-    ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "127.0.0.1"),
-    ({"AWS_ENDPOINT_URL": "gopher://x"}, "AWS_ENDPOINT_URL"),
+    ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "127.0.0.1"),
+    ({"AWS_ENDPOINT_URL_S3": "gopher://x"}, "AWS_ENDPOINT_URL_S3"),
     ({"AWS_ACCESS_KEY_ID": ""}, "credentials"),
 ])
 def test_a_failed_upload_leaves_everything_in_cores_and_says_so(run, without_gdb, s3, env, words):
@@ -82,8 +82,8 @@ def test_a_full_cores_dir_sends_the_core_straight_to_s3(run, without_gdb, s3):
     script = f"mount -t tmpfs -o size=64k none {run.cores} && exec {COREINIT} -- {CRASH} threads 8"
     result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c",
                              script], cwd=run.cwd, capture_output=True, text=True, timeout=60,
-                            env={**run.environment(**s3.env, S3_BUCKET=s3.bucket),
-                                 "PATH": without_gdb})
+                            env=run.environment(**{**s3.env, "S3_BUCKET": s3.bucket,
+                                                   "PATH": without_gdb}))
     assert result.returncode == 139
     assert "No space left on device" in result.stderr and "went straight to" in result.stderr
     core, = [data for name, data in objects(s3, "issue/").items() if name.endswith(".core.zip")]

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import AS_PID_1, COREINIT, CRASH, SANITIZED, clean_environment
+from conftest import AS_PID_1, BUILD, COREINIT, CRASH, SANITIZED, clean_environment
 
 # All that a process can catch, except SIGCHLD, which is the init's own.
 FORWARDED = sorted(set(signal.valid_signals()) -
@@ -317,9 +317,10 @@ def test_nothing_is_allocated_after_start_up(run, tmp_path):
 def test_valgrind_finds_nothing_wrong_with_pid_1(run):
     script = f"kill -USR2 1; {CRASH} orphans 50; sh -c '{CRASH} segv & '; sleep 2; exit 3"
     result = subprocess.run([*AS_PID_1, "valgrind", "--quiet", "--error-exitcode=99",
-                             "--trace-children=no", "--child-silent-after-fork=yes", COREINIT,
-                             "--", "sh", "-c", f"trap : USR2; {script}"],
-                            cwd=run.cwd, env=run.environment(), capture_output=True, text=True,
-                            timeout=120)
+                             "--trace-children=no", "--child-silent-after-fork=yes",
+                             BUILD / "tests/coreinit-dynamic", "--", "sh", "-c", f"trap : USR2; {script}"],
+                            cwd=run.cwd, env=run.environment(COREINIT_CORECTL=BUILD / "corectl"),
+                            capture_output=True, text=True, timeout=120)
     assert result.returncode == 3, result.stderr
+    assert "was killed by SIGSEGV" in result.stderr
     assert "==" not in result.stderr

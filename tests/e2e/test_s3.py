@@ -11,12 +11,10 @@ import subprocess
 
 import pytest
 
+from conftest import BUILD, SANITIZED
 from s3_server import (BUCKET, S3rver, StrictS3, answer, blackhole, error, reset, stall,
                        why_no_s3rver)
 
-BUILD = pathlib.Path(os.environ.get("COREINIT_BUILD",
-                                    pathlib.Path(__file__).resolve().parents[2] / "build"))
-SANITIZED = os.environ.get("COREINIT_SANITIZE", "OFF") == "ON"
 S3PUT = BUILD / "tests/s3put"
 MIB = 1 << 20
 PREFIX = "team-a/fluent-bit"
@@ -83,7 +81,8 @@ class Put:
 
 @pytest.fixture
 def put(tmp_path):
-    return Put(tmp_path)
+    yield Put(tmp_path)
+    (tmp_path / "content").unlink(missing_ok=True)  # pytest keeps its directories
 
 
 @pytest.fixture(scope="module")

@@ -99,9 +99,9 @@ def test_misuse_is_one_clear_line_and_a_usage_line(arguments, words):
 def test_environment_stands_for_the_options():
     def group_is_signalled(env):
         # A member of the program's group that isn't the program tells whether the group was meant.
-        script = ("sh -c 'trap \"echo child; exit\" USR1; echo ready; "
-                  "while :; do sleep 0.05; done' & "
-                  "trap 'sleep 0.5; kill $! 2>/dev/null; exit 0' USR1; wait; wait")
+        script = ("trap 'sleep 0.5; kill $! 2>/dev/null; exit 0' USR1; "
+                  "sh -c 'trap \"echo child; exit\" USR1; echo ready; "
+                  "while :; do sleep 0.05; done' & wait; wait")
         init = subprocess.Popen([COREINIT, "-q", "sh", "-c", script], text=True,
                                 env=clean_environment(**env), stdout=subprocess.PIPE)
         assert init.stdout.readline() == "ready\n"

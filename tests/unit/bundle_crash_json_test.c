@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "bundle_memory_sink.h"
-/* */
+
 #include "bundle/crash_json.h"
 #include "bundle/json_value.h"
 #include "util/cleanup.h"
@@ -57,6 +57,7 @@ static struct example *known_crash(void)
         .wait_status = SIGSEGV,
         .pid = 7,
         .is_program = true,
+        .witness_pid = 7,
         .ended_realtime = {1795253400, 123456789},
         .ended_boottime = {5000, 500000000},
         .cwd = "/srv",
@@ -126,19 +127,16 @@ static struct example *empty_crash(void)
     return example;
 }
 
-/* sh -c app: the shell exited with 139, and the core is app's. */
+/* sh -c app: the shell exited with 139; the core and what was seen in /proc are app's. */
 static struct example *reported_crash(void)
 {
     struct example *example = known_crash();
     struct crash_record *record = &example->record;
-    static const char cmdline[] = "sh\0-c\0app; true";
 
     record->wait_code = CLD_EXITED;
     record->wait_status = 128 + SIGSEGV;
-    strcpy(record->exe, "/bin/dash");
-    memcpy(record->cmdline, cmdline, sizeof(cmdline));
-    record->cmdline_size = sizeof(cmdline);
-    example->info.pid = 8;
+    record->witness_pid = example->info.pid = 8;
+    strcpy(record->stat, "7 (sh) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 450000 1 2 3\n");
     return example;
 }
 
@@ -268,7 +266,7 @@ static void a_known_crash_is_told_whole(void **unused)
                      {"argv.2", ""},
                      {"argv.3", "conf"},
                      {"cwd", "/srv"},
-                     {"reporter.exe", NULL},
+                     {"reporter.comm", NULL},
                      {"frames", NULL},
                      {"modules.0.path", "/bin/app"},
                      {"modules.0.build_id", "0123456789abcdef"},
@@ -390,17 +388,32 @@ static void a_core_that_a_shell_reported_is_told_of_the_one_that_crashed(void **
                            {"signal.name", "SIGSEGV"},
                            {"comm", "flb-out"},
                            {"exe", "/bin/app"},
-                           {"argv", NULL},
-                           {"cwd", NULL},
+                           {"argv.1", "-c"},
+                           {"cwd", "/srv"},
                            {"uptime", NULL},
-                           {"reporter.exe", "/bin/dash"},
-                           {"reporter.argv.2", "app; true"},
+                           {"reporter.comm", "sh"},
                            {NULL, NULL},
                        });
     assert_integer(json, "pid", 8);
     assert_integer(json, "reporter.pid", 7);
     assert_integer(json, "exit_status", 139);
     assert_true(json_is_false(value_at(json, "program")));
+}
+
+/* What was seen in /proc was of a third process, so only the core is believed. */
+static void what_was_seen_of_another_process_is_not_told(void **unused)
+{
+    (void)unused;
+    _cleanup_free_ struct example *example = reported_crash();
+
+    example->record.witness_pid = 9;
+    strcpy(example->record.exe, "/bin/third");
+    _cleanup_json_ json_t *json = account(example, true);
+    assert_texts(json, (const char *const[][2]){
+                           {"exe", "/bin/app"}, {"argv", NULL}, {"cwd", NULL}, {NULL, NULL}});
+    example->info.knows_executable = false;
+    _cleanup_json_ json_t *unknown = account(example, true);
+    assert_texts(unknown, (const char *const[][2]){{"exe", NULL}, {NULL, NULL}});
 }
 
 static void an_exit_without_a_core_is_an_exit(void **unused)
@@ -416,8 +429,9 @@ static void an_exit_without_a_core_is_an_exit(void **unused)
     assert_texts(json, (const char *const[][2]){
                            {"cause", "exit"},
                            {"signal.name", NULL},
-                           {"exe", "/bin/dash"},
-                           {"reporter.exe", NULL},
+                           {"comm", "sh"},
+                           {"exe", NULL},
+                           {"reporter.comm", NULL},
                            {"modules", NULL},
                            {"capture.no_core", "the core limit is 0"},
                            {"capture.core_size", NULL},
@@ -632,6 +646,7 @@ int main(void)
         cmocka_unit_test(a_sent_signal_has_a_sender_and_no_address),
         cmocka_unit_test(si_codes_are_named_by_signal),
         cmocka_unit_test(a_core_that_a_shell_reported_is_told_of_the_one_that_crashed),
+        cmocka_unit_test(what_was_seen_of_another_process_is_not_told),
         cmocka_unit_test(an_exit_without_a_core_is_an_exit),
         cmocka_unit_test(bytes_that_are_no_utf_8_are_replaced),
         cmocka_unit_test(a_time_outside_of_rfc_3339_is_unknown),

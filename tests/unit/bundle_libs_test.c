@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "bundle_memory_sink.h"
-/* */
+
 #include "bundle/libs.h"
 #include "bundle/link_names.h"
 #include "util/cleanup.h"
@@ -52,21 +52,25 @@ static int run(const struct folder *folder, const char *output, const char *cons
 
 #define RUN(folder, output, ...) run(folder, output, (const char *const[]){__VA_ARGS__, NULL})
 
-static struct folder make_folder(void)
+/* Each test has a folder of its own, which goes with it however it ends. */
+static int make_folder(void **state)
 {
-    struct folder folder = {"/tmp/bundle_libs_test.XXXXXX"};
+    struct folder *folder = malloc(sizeof(*folder));
 
-    assert_non_null(mkdtemp(folder.path));
-    return folder;
+    assert_non_null(folder);
+    strcpy(folder->path, "/tmp/bundle_libs_test.XXXXXX");
+    assert_non_null(mkdtemp(folder->path));
+    *state = folder;
+    return 0;
 }
 
-static void remove_folder(struct folder *folder)
+static int remove_folder(void **state)
 {
+    _cleanup_free_ struct folder *folder = *state;
     const struct folder parent = {"/tmp"};
 
-    assert_int_equal(RUN(&parent, "/dev/null", "rm", "-rf", folder->path), 0);
+    return RUN(&parent, "/dev/null", "rm", "-rf", folder->path);
 }
-#define _cleanup_folder_ _cleanup_(remove_folder)
 
 static char *in_folder(const struct folder *folder, const char *name)
 {
@@ -129,10 +133,9 @@ static bool is_unpacked(const struct folder *folder, const char *path)
     return access(full, F_OK) == 0;
 }
 
-static void every_mapped_library_is_stored_at_its_own_path(void **unused)
+static void every_mapped_library_is_stored_at_its_own_path(void **state)
 {
-    (void)unused;
-    _cleanup_folder_ struct folder folder = make_folder();
+    const struct folder *folder = *state;
     _cleanup_close_ int maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     _cleanup_core_info_ struct core_info *info = NULL;
     char exe[PATH_MAX] = "";
@@ -140,15 +143,15 @@ static void every_mapped_library_is_stored_at_its_own_path(void **unused)
 
     assert_true(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
     assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
-    unpack_libs(&folder, info, -1, exe, "");
+    unpack_libs(folder, info, -1, exe, "");
     for (size_t i = 0; i < info->n_modules; i++) {
         if (strcmp(info->modules[i].path, exe) == 0)
             continue;
-        assert_true(same_file(&folder, info->modules[i].path));
+        assert_true(same_file(folder, info->modules[i].path));
         libraries++;
     }
     assert_true(libraries >= 3);
-    assert_false(is_unpacked(&folder, exe));
+    assert_false(is_unpacked(folder, exe));
 }
 
 static struct core_module module_of(const char *path, const char *build_id)
@@ -159,14 +162,13 @@ static struct core_module module_of(const char *path, const char *build_id)
     return module;
 }
 
-static void what_is_not_the_mapped_file_any_more_is_left_out(void **unused)
+static void what_is_not_the_mapped_file_any_more_is_left_out(void **state)
 {
-    (void)unused;
-    _cleanup_folder_ struct folder folder = make_folder();
-    _cleanup_free_ char *link = in_folder(&folder, "link");
-    _cleanup_free_ char *directory = in_folder(&folder, "directory");
-    _cleanup_free_ char *fifo = in_folder(&folder, "fifo");
-    _cleanup_free_ char *stored = in_folder(&folder, "sysroot/same");
+    const struct folder *folder = *state;
+    _cleanup_free_ char *link = in_folder(folder, "link");
+    _cleanup_free_ char *directory = in_folder(folder, "directory");
+    _cleanup_free_ char *fifo = in_folder(folder, "fifo");
+    _cleanup_free_ char *stored = in_folder(folder, "sysroot/same");
     _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
     struct core_module modules[] = {
         module_of("/same", ""),
@@ -187,18 +189,18 @@ static void what_is_not_the_mapped_file_any_more_is_left_out(void **unused)
     size_t size;
     _cleanup_free_ char *program = read_file(&nowhere, exe + 1, &size);
 
-    write_file(&folder, "same", program, size);
-    write_file(&folder, "replaced", program, size);
-    write_file(&folder, "executable", program, size);
-    write_file(&folder, "no-elf", "#!/bin/sh\n", 10);
-    write_file(&folder, "cut", program, 70);
+    write_file(folder, "same", program, size);
+    write_file(folder, "replaced", program, size);
+    write_file(folder, "executable", program, size);
+    write_file(folder, "no-elf", "#!/bin/sh\n", 10);
+    write_file(folder, "cut", program, 70);
     assert_int_equal(symlink("same", link), 0);
     assert_int_equal(mkdir(directory, 0700), 0);
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    unpack_libs(&folder, &info, -1, "/executable", folder.path);
+    unpack_libs(folder, &info, -1, "/executable", folder->path);
 
     for (size_t i = 1; i < info.n_modules; i++)
-        assert_false(is_unpacked(&folder, modules[i].path));
+        assert_false(is_unpacked(folder, modules[i].path));
     assert_int_equal(stat(stored, &st), 0);
     assert_int_equal(st.st_size, size);
     assert_int_equal(st.st_mode, S_IFREG | 0640);
@@ -272,14 +274,15 @@ static pid_t start_victim(const char *exe)
     return pid;
 }
 
-/* Writes the core of a victim into the folder. */
+/* Writes the core of a victim into the folder; were it huge against all reason, it is cut. */
 static void dump_victim(const struct folder *folder, const char *exe)
 {
     pid_t pid = start_victim(exe);
     char number[16];
 
     snprintf(number, sizeof(number), "%d", pid);
-    RUN(folder, "gcore.out", "gdb", "-nx", "-batch", "-p", number, "-ex", "gcore core");
+    RUN(folder, "gcore.out", "sh", "-c",
+        "ulimit -f 200000; exec gdb -nx -batch -p $0 -ex 'gcore core'", number);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -296,23 +299,26 @@ static char *ask_gdb(const struct folder *folder, const char *exe)
     return read_file(folder, "gdb.out", NULL);
 }
 
-static void the_unpacked_archive_is_a_sysroot_for_gdb(void **unused)
+static void the_unpacked_archive_is_a_sysroot_for_gdb(void **state)
 {
-    (void)unused;
-    _cleanup_folder_ struct folder folder = make_folder();
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* the victim is this program: gcore would write the sanitizer's terabytes */
+#endif
+    const struct folder *folder = *state;
     _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
-    _cleanup_free_ char *core = in_folder(&folder, "core");
+    _cleanup_free_ char *core = in_folder(folder, "core");
     _cleanup_core_info_ struct core_info *info = NULL;
     _cleanup_close_ int core_fd = -1;
     size_t frames = 0, libraries = 0;
 
-    dump_victim(&folder, exe);
+    dump_victim(folder, exe);
     core_fd = open(core, O_RDONLY | O_CLOEXEC);
     assert_int_equal(core_info_read(core_fd, &info), 0);
-    unpack_libs(&folder, info, core_fd, NULL, "");
+    unpack_libs(folder, info, core_fd, NULL, "");
 
-    _cleanup_free_ char *text = ask_gdb(&folder, exe);
+    _cleanup_free_ char *text = ask_gdb(folder, exe);
     assert_null(strstr(text, "Could not load shared library"));
+    assert_non_null(strstr(text, "\n#0"));
     for (char *line = strtok(strstr(text, "\n#0"), "\n"); line; line = strtok(NULL, "\n")) {
         if (line[0] == '#') { /* a name or, for what was stripped, the library it is in */
             frames++;
@@ -321,7 +327,7 @@ static void the_unpacked_archive_is_a_sysroot_for_gdb(void **unused)
         if (strncmp(line, "0x", 2) == 0) {
             libraries++;
             assert_non_null(strstr(line, "Yes"));
-            assert_non_null(strstr(line, folder.path));
+            assert_non_null(strstr(line, folder->path));
         }
     }
     assert_true(frames >= 3);
@@ -450,18 +456,73 @@ static void garbage_is_walked_safely(void **unused)
     }
 }
 
+/* A merged /usr, a versioned name, and a library that $ORIGIN/../lib leads to. */
+static void files_are_stored_under_the_loaders_names_too(void **state)
+{
+    const struct folder *folder = *state;
+    static const char *const folders[] = {"usr", "usr/lib", "opt", "opt/bin", "opt/lib"};
+    static const char *const links[][2] = {{"usr/lib", "lib"}, {"libz.so.1.2", "usr/lib/libz.so"}};
+    struct image image = make_image();
+    struct core_segment segment = {IMAGE_AT, IMAGE_AT + sizeof(image), 0, sizeof(image), false};
+    struct core_module modules[] = {
+        {.path = "/opt/bin/exe", .start = IMAGE_AT, .bias = IMAGE_AT},
+        module_of("/usr/lib/libz.so.1.2", ""),
+        module_of("/opt/lib/libown.so", ""),
+        module_of("/opt/lib/libother.so", "00ff"),
+    };
+    struct core_info info = {
+        .modules = modules,
+        .n_modules = 4,
+        .knows_executable = true,
+        .memory = {.segments = &segment, .n_segments = 1},
+    };
+    _cleanup_close_ int core_fd = memfd_create("core", MFD_CLOEXEC);
+    _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
+    const struct folder nowhere = {""};
+    size_t size;
+    _cleanup_free_ char *program = read_file(&nowhere, exe + 1, &size);
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        _cleanup_free_ char *path = in_folder(folder, folders[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        _cleanup_free_ char *path = in_folder(folder, links[i][1]);
+        assert_int_equal(symlink(links[i][0], path), 0);
+    }
+    write_file(folder, "usr/lib/libz.so.1.2", program, size);
+    write_file(folder, "opt/lib/libown.so", program, size);
+    write_file(folder, "opt/lib/libother.so", program, size);
+    strcpy(image.names[0], "/lib/libz.so");
+    strcpy(image.names[1], "/opt/bin/../lib/libown.so");
+    strcpy(image.names[2], "/opt//lib/./libother.so");
+    assert_int_equal(write_all(core_fd, &image, sizeof(image)), 0);
+    unpack_libs(folder, &info, core_fd, NULL, folder->path);
+
+    assert_true(is_unpacked(folder, "usr/lib/libz.so.1.2"));
+    assert_true(is_unpacked(folder, "lib/libz.so"));
+    assert_true(is_unpacked(folder, "opt/bin/../lib/libown.so"));
+    assert_false(is_unpacked(folder, "opt/bin/exe"));
+    assert_false(is_unpacked(folder, "opt/lib/libother.so")); /* another build-id under any name */
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_mapped_library_is_stored_at_its_own_path),
-        cmocka_unit_test(what_is_not_the_mapped_file_any_more_is_left_out),
+        cmocka_unit_test_setup_teardown(every_mapped_library_is_stored_at_its_own_path, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(what_is_not_the_mapped_file_any_more_is_left_out,
+                                        make_folder, remove_folder),
         cmocka_unit_test(no_library_at_all_is_an_archive_all_the_same),
         cmocka_unit_test(a_full_disk_is_told),
-        cmocka_unit_test(the_unpacked_archive_is_a_sysroot_for_gdb),
+        cmocka_unit_test_setup_teardown(the_unpacked_archive_is_a_sysroot_for_gdb, make_folder,
+                                        remove_folder),
         cmocka_unit_test(the_loaders_names_are_read_from_memory),
         cmocka_unit_test(memory_that_was_not_dumped_ends_the_chain),
         cmocka_unit_test(a_chain_that_bites_its_tail_is_cut),
         cmocka_unit_test(garbage_is_walked_safely),
+        cmocka_unit_test_setup_teardown(files_are_stored_under_the_loaders_names_too, make_folder,
+                                        remove_folder),
     };
 
     if (argc == 2 && strcmp(argv[1], "victim") == 0)

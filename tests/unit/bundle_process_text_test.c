@@ -71,14 +71,14 @@ static void a_limit_that_is_cut_is_unknown(void **unused)
     }
 }
 
-/* The kernel's own text, of this very process. */
+/* The kernel's own text, of this very process; valgrind has opinions of its own on other limits. */
 static void limits_are_those_of_getrlimit(void **unused)
 {
     (void)unused;
     static const struct {
         int resource;
         const char *name;
-    } cases[] = {{RLIMIT_NOFILE, "Max open files"},       {RLIMIT_CORE, "Max core file size"},
+    } cases[] = {{RLIMIT_NPROC, "Max processes"},         {RLIMIT_CORE, "Max core file size"},
                  {RLIMIT_STACK, "Max stack size"},        {RLIMIT_AS, "Max address space"},
                  {RLIMIT_RTTIME, "Max realtime timeout"}, {RLIMIT_NICE, "Max nice priority"}};
     char text[4096];

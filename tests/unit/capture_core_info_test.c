@@ -71,7 +71,7 @@ static void a_kernel_core_tells_process_signal_and_modules(void **state)
     _cleanup_close_ int fd = -1;
     bool has_libc = false;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, write_to_null, &record);
     assert_int_equal(record.wait_code, CLD_DUMPED);
     fd = open_core(*state);
@@ -113,7 +113,7 @@ static void an_abort_names_its_sender(void **state)
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, abort_at_once, &record);
     fd = open_core(*state);
     info = read_or_fail(fd);
@@ -164,7 +164,7 @@ static void the_crashing_one_of_500_threads_comes_first(void **state)
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, crash_among_many_threads, &record);
     fd = open_core(*state);
     info = read_or_fail(fd);
@@ -182,7 +182,7 @@ static void a_core_that_the_limit_cut_is_read_and_called_truncated(void **state)
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, 64 * 1024, write_to_null, &record);
     fd = open_core(*state);
     info = read_or_fail(fd);
@@ -199,7 +199,7 @@ static void a_core_cut_anywhere_is_read_or_refused_but_never_misread(void **stat
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, write_to_null, &record);
     fd = open_core(*state);
     whole = read_or_fail(fd);
@@ -267,7 +267,7 @@ static void garbage_in_every_byte_of_the_structure_is_survived(void **state)
     _cleanup_close_ int fd = -1;
     unsigned seed = 1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, write_to_null, &record);
     fd = open_core(*state);
     for (int round = 0; round < 2000; round++) {
@@ -437,7 +437,7 @@ static void the_build_id_of_a_replaced_file_comes_from_memory(void **state)
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     own_path(own);
     snprintf(replaced_path, sizeof(replaced_path), "%s", in_directory(*state, "mapped.so"));
     copy_file(own, replaced_path);
@@ -469,7 +469,7 @@ static void build_ids_come_from_disk_where_the_core_lacks_headers(void **state)
     struct crash_record record;
     _cleanup_close_ int fd = -1;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, crash_with_headers_not_dumped, &record);
     fd = open_core(*state);
     info = read_or_fail(fd);

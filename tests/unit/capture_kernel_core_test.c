@@ -82,14 +82,30 @@ static void set_age(const char *path, const struct timespec *of, time_t seconds)
 static void the_kernels_own_core_is_found_where_the_process_was(void **state)
 {
     struct crash_record record;
-    struct kernel_core *core = NULL;
-    char why[256];
+    struct result result;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
+    crash_in(*state, RLIM_INFINITY, write_to_null, &record);
+    result = find(&record, "core");
+    assert_int_equal(result.r, 0);
+    assert_string_equal(result.core->path, in_directory(*state, "core"));
+    assert_string_equal(result.core->name, "core");
+    assert_int_equal(result.core->info->pid, record.pid);
+    kernel_core_free(result.core);
+}
+
+static void the_kernels_own_settings_are_read(void **state)
+{
+    struct core_settings settings;
+    struct crash_record record;
+    struct kernel_core *core;
+    char why[512];
+
+    assert_int_equal(core_settings_read(&settings), 0);
+    if (strcmp(settings.pattern, "core") != 0 || settings.uses_pid)
+        skip(); /* the tests' cores have another name than the kernel gave them */
     crash_in(*state, RLIM_INFINITY, write_to_null, &record);
     assert_int_equal(kernel_core_find(&record, &core, why, sizeof(why)), 0);
-    assert_string_equal(core->path, in_directory(*state, "core"));
-    assert_string_equal(core->name, "core");
     assert_int_equal(core->info->pid, record.pid);
     kernel_core_free(core);
 }
@@ -320,7 +336,7 @@ static void a_shell_that_reports_its_childs_crash_has_its_childs_core_found(void
     struct crash_record record;
     struct result result;
 
-    need_plain_core_pattern();
+    need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, crash_in_a_child_and_report_it_as_a_shell_does, &record);
     assert_int_equal(record.wait_code, CLD_EXITED);
     result = find(&record, "core");
@@ -449,6 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CORE_TEST(the_kernels_own_core_is_found_where_the_process_was),
+        CORE_TEST(the_kernels_own_settings_are_read),
         CORE_TEST(every_directory_of_the_record_is_looked_into),
         CORE_TEST(wildcards_find_what_cannot_be_known),
         CORE_TEST(a_name_is_found_however_odd_its_directory_is),

@@ -187,6 +187,12 @@ static void a_reply_means_an_errno_and_a_mend(void **state)
     assert_int_equal(failure.error, -EINVAL);
     assert_string_equal(failure.words, "HTTP status 301; set AWS_REGION to eu-west-1");
 
+    assert_int_equal(parse("<Error><Code>SlowDown</Code></Error>"), 0);
+    s3_failure_of_reply(503, &reply, "", &failure);
+    assert_true(failure.transient);
+    assert_string_equal(failure.words, "SlowDown (503)");
+
+    memset(&reply, 0, sizeof(reply));
     s3_failure_of_reply(418, &reply, "", &failure);
     assert_int_equal(failure.error, -EIO);
     assert_false(failure.transient);
