@@ -22,5 +22,5 @@ for preset in asan dev; do
     cmake --preset "$preset" >/dev/null
     cmake --build --preset "$preset"
 done
-ctest --test-dir build-asan --output-on-failure -j2 -L 'unit|e2e'
+ctest --test-dir build-asan --output-on-failure -j2 -L 'unit|e2e' -LE slow
 ctest --test-dir build --output-on-failure -j2 "$@"

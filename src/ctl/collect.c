@@ -94,7 +94,7 @@ static int write_libs(void *context, struct sink *sink)
 {
     const struct collection *collection = context;
     const struct core_info *info = collection->bundle.info;
-    const char *exe_path = info->n_modules ? info->modules[0].path : collection->record->exe;
+    const char *exe_path = info->knows_executable ? info->modules[0].path : collection->record->exe;
 
     return libs_write(info, collection->core ? collection->core->fd : -1, exe_path, "", sink);
 }

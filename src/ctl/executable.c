@@ -34,7 +34,8 @@ int executable_open(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
     const struct core_info *info = bundle->info;
-    const struct core_module *executable = info && info->n_modules ? &info->modules[0] : NULL;
+    const struct core_module *executable =
+        info && info->knows_executable ? &info->modules[0] : NULL;
     const char *paths[] = {executable ? executable->path : "", record->exe};
     int error = -ENOENT;
 
