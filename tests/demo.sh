@@ -34,8 +34,8 @@ echo "$status"
 
 show ls -l "$cores"
 ls -l "$cores"
-show head -n 40 "$cores/*.stacktrace"
-head -n 40 "$cores"/*.stacktrace
+show "sed -n '/^Thread 1/,\$p' $cores/*.stacktrace | head -n 30"
+sed -n '/^Thread 1/,$p' "$cores"/*.stacktrace | head -n 30
 show unzip -t "$cores/*.core.zip"
 unzip -t "$cores"/*.core.zip
 
@@ -43,7 +43,7 @@ show "unzip the core and the libraries, and open them in gdb"
 unzip -q "$cores"/*.core.zip -d "$work/unpacked"
 unzip -q "$cores"/*.libs.zip -d "$work/unpacked/sysroot"
 gdb -nx -batch -q -ex "set sysroot $work/unpacked/sysroot" -ex "file $(ls "$cores"/*.executable)" \
-    -ex "core-file $work/unpacked/core" -ex bt 2>/dev/null | grep '^#'
+    -ex "core-file $work/unpacked/core" -ex 'echo \nbt\n' -ex bt 2>/dev/null | sed '1,/^bt$/d'
 
 echo
 echo "The bundle is in $cores"

@@ -303,10 +303,11 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
     process_comm(record->stat, comm, sizeof(comm));
     if (of_child)
         snprintf(comm, sizeof(comm), "%s", info->comm);
-    if (info) /* the name in NT_PRPSINFO is the dumping thread's */
-        snprintf(thread, sizeof(thread), "%s",
-                 info->n_threads > 0 && info->threads[0].name[0] ? info->threads[0].name
-                                                                 : info->comm);
+    /* fill_psinfo() of fs/binfmt_elf.c names the leader; a core doesn't name other threads. */
+    if (info && info->n_threads > 0 && info->threads[0].name[0])
+        snprintf(thread, sizeof(thread), "%s", info->threads[0].name);
+    else if (info && info->crash_tid == info->pid)
+        snprintf(thread, sizeof(thread), "%s", info->comm);
 
     return json_object_of((const struct json_field[]){
         {"version", json_integer(VERSION)},

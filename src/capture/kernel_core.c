@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "capture/core_search.h"
+#include "capture/core_sweep.h"
 #include "capture/crash_facts.h"
 #include "capture/regular_file.h"
 #include "capture/why_no_core.h"
@@ -25,6 +26,9 @@
 
 /* Someone may plant any number of files. */
 #define MOST_REFUSALS_LOGGED 16
+
+/* A container's root file system takes a second; a host's, mounted into it, may take minutes. */
+#define SWEEP_SECONDS 10
 
 /* An expanded core_pattern below a working directory, every character escaped. */
 #define MOST_PATTERN (2 * PATH_MAX + 1024)
@@ -208,18 +212,20 @@ static int join(const char *directory, const char *pattern, char *ret, size_t si
                                                                                    : -ENAMETOOLONG;
 }
 
+static void search(struct finder *finder, const char *pattern, size_t trusted)
+{
+    int r = core_search(pattern, trusted, on_candidate, finder);
+
+    if (r < 0)
+        log_info("no core is looked for as %s: %s", pattern, strerrordesc_np(-r));
+}
+
 static void search_directory(struct finder *finder, const char *directory, const char *expanded)
 {
     char pattern[MOST_PATTERN];
-    int r;
 
-    if (directory[0] != '/')
-        return;
-    r = join(directory, expanded, pattern, sizeof(pattern));
-    if (r == 0)
-        r = core_search(pattern, 0, on_candidate, finder);
-    if (r < 0)
-        log_info("no core is looked for in %s: %s", directory, strerrordesc_np(-r));
+    if (directory[0] == '/' && join(directory, expanded, pattern, sizeof(pattern)) == 0)
+        search(finder, pattern, 0);
 }
 
 /* The directories that a record knows, each once. */
@@ -236,6 +242,34 @@ static void search_directories(struct finder *finder, const char *expanded)
         if (!is_known)
             search_directory(finder, record->directories[i], expanded);
     }
+}
+
+struct sweep {
+    struct finder *finder;
+    const char *expanded;
+};
+
+static bool sweep_directory(const char *directory, void *context)
+{
+    const struct sweep *sweep = context;
+
+    search_directory(sweep->finder, directory, sweep->expanded);
+    return sweep->finder->best != NULL;
+}
+
+/* The program changed its directory and crashed before anyone looked. */
+static void search_everywhere(struct finder *finder, const char *expanded)
+{
+    struct sweep sweep = {.finder = finder, .expanded = expanded};
+    struct timespec since = finder->facts.started;
+
+    log_info("the core of pid %d is in no directory where a process was seen: looking everywhere "
+             "for up to %d s",
+             finder->record->pid, SWEEP_SECONDS);
+    since.tv_sec -= TIMESTAMP_SLACK_S;
+    if (core_sweep(&since, SWEEP_SECONDS, sweep_directory, &sweep) == -ETIME)
+        log_warning("the core of pid %d was not found in %d s of looking everywhere",
+                    finder->record->pid, SWEEP_SECONDS);
 }
 
 /*
@@ -269,13 +303,15 @@ int kernel_core_find_by(const struct crash_record *record, const struct core_set
 
     if (finder.facts.signo != 0 && finder.facts.knows_start)
         r = expand(&finder, settings, expanded, sizeof(expanded));
-    if (r == 0 && expanded[0] == '/')
-        r = core_search(expanded, count_literal_directories(settings->pattern), on_candidate,
-                        &finder);
-    else if (r == 0)
-        search_directories(&finder, expanded);
-    else
+    if (r < 0)
         expanded[0] = '\0';
+    else if (expanded[0] == '/')
+        search(&finder, expanded, count_literal_directories(settings->pattern));
+    else
+        search_directories(&finder, expanded);
+    if (!finder.best && finder.error == 0 && expanded[0] && expanded[0] != '/' &&
+        record->wait_code == CLD_DUMPED)
+        search_everywhere(&finder, expanded);
 
     if (finder.best) {
         *ret = finder.best;

@@ -21,7 +21,8 @@ struct kernel_core {
  * core_pattern is expanded and looked for in every directory the record knows; where the process
  * that crashed is a child of the recorded one (a shell that reports 128+N), any pid is taken as
  * long as the core's own notes name signal N and it is newer than the recorded process. Of several
- * the newest is taken.
+ * the newest is taken. Where wait(2) says that the kernel wrote one, and it is in none of those
+ * directories, every file system is looked through for 10 seconds.
  *
  * A file is trusted only if it is regular, has one link, is reached without a symbolic link (those
  * in the literal directory of an absolute core_pattern, which is root's word, excepted), belongs to

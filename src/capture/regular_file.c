@@ -9,7 +9,7 @@
 
 int open_regular_at(int dir_fd, const char *path, int flags)
 {
-    const int follow = flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
+    const int follow = (flags & AT_SYMLINK_NOFOLLOW) ? O_NOFOLLOW : 0;
     _cleanup_close_ int path_fd = openat(dir_fd, path, O_PATH | O_CLOEXEC | follow);
     char magic_link[32];
     struct stat st;

@@ -20,10 +20,10 @@ struct unwinder {
 
     struct stack_thread *thread; /* being unwound */
     elf_gregset_t registers;     /* of that thread */
-    bool called_nowhere;         /* frame 0 is told already, libdw begins with its caller */
-    bool after_trampoline;
-    bool lacks_memory; /* the latest frame's caller couldn't be read */
-    int error;         /* -ENOMEM */
+    bool begins_with_caller;     /* what it called is told already */
+    bool begins_again;           /* with other registers */
+    bool lacks_memory;           /* the latest frame's caller couldn't be read */
+    int error;                   /* -ENOMEM */
 };
 
 static void end_dwfl(Dwfl **dwfl)
@@ -238,15 +238,72 @@ static void add_trampoline(struct unwinder *unwinder, uint64_t pc)
     frame->function = copy_text(unwinder, "<signal handler called>");
 }
 
+static bool stack_word(uint64_t address, uint64_t *ret, void *context)
+{
+    const struct unwinder *unwinder = context;
+
+    return core_memory_read(&unwinder->info->memory, unwinder->core_fd, address, ret,
+                            sizeof(*ret)) == 0;
+}
+
+static bool is_code(const struct unwinder *unwinder, uint64_t address)
+{
+    const struct core_segment *segment = core_memory_find(&unwinder->info->memory, address);
+
+    return segment && segment->executable;
+}
+
 /*
- * A signal handler returns to a trampoline, whose unwind information is marked ('S' augmentation).
- * libdw calls two frames activations for it: the trampoline and the one that was interrupted.
+ * A call through a NULL or wild pointer ends where there is no code and so no unwind information;
+ * its caller is found by undoing the call.
  */
+static void undo_call_to_nowhere(struct unwinder *unwinder)
+{
+    const uint64_t pc = registers_pc(unwinder->registers);
+    elf_gregset_t before;
+
+    memcpy(&before, &unwinder->registers, sizeof(before));
+    if (is_code(unwinder, pc) || !registers_undo_call(before, stack_word, unwinder) ||
+        !is_code(unwinder, registers_pc(before)))
+        return;
+    add_frame(unwinder, pc, true);
+    memcpy(&unwinder->registers, &before, sizeof(before));
+    unwinder->begins_with_caller = true;
+}
+
+/*
+ * Looks at what a signal interrupted. libdw takes a pc of 0 for the bottom of the stack; that, or
+ * any other place without code, has to be told here, and the stack unwound from its caller on.
+ */
+static void see_interrupted(struct unwinder *unwinder, Dwfl_Frame *trampoline)
+{
+    elf_gregset_t interrupted = {0};
+
+    if (!registers_of_interrupted(trampoline, stack_word, unwinder, interrupted) ||
+        is_code(unwinder, registers_pc(interrupted)))
+        return;
+    memcpy(&unwinder->registers, &interrupted, sizeof(interrupted));
+    unwinder->begins_again = true;
+}
+
+/* Whether a frame is what a signal handler returns to: its unwind information is marked ('S'). */
+static bool is_trampoline(const struct unwinder *unwinder, Dwarf_Addr pc)
+{
+    Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
+    Dwarf_Addr bias;
+    Dwarf_CFI *cfi = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+    _cleanup_free_ Dwarf_Frame *frame = NULL;
+    bool is_signal = false;
+
+    return cfi && dwarf_cfi_addrframe(cfi, pc - bias, &frame) == 0 &&
+           dwarf_frame_info(frame, NULL, NULL, &is_signal) >= 0 && is_signal;
+}
+
 static int on_frame(Dwfl_Frame *state, void *context)
 {
     struct unwinder *unwinder = context;
+    const bool is_top = unwinder->thread->n_frames == 0;
     bool is_activation = false;
-    bool is_top = unwinder->thread->n_frames == 0;
     Dwarf_Addr pc;
 
     if (!dwfl_frame_pc(state, &pc, &is_activation))
@@ -254,17 +311,17 @@ static int on_frame(Dwfl_Frame *state, void *context)
     /* Where there is no unwind information, libdw guesses by frame pointers; this was no frame. */
     if (pc == 0 && !is_top)
         return -1;
-    if (unwinder->called_nowhere && unwinder->thread->n_frames == 1)
-        is_activation = false;
+    if (unwinder->begins_with_caller)
+        is_activation = unwinder->begins_with_caller = false;
 
-    if (is_activation && !is_top && !unwinder->after_trampoline) {
+    if (!is_top && is_trampoline(unwinder, pc)) {
         add_trampoline(unwinder, pc);
-        unwinder->after_trampoline = true;
+        see_interrupted(unwinder, state);
     } else {
         add_frame(unwinder, pc, is_activation);
-        unwinder->after_trampoline = false;
     }
-    return unwinder->error || unwinder->thread->cut ? DWARF_CB_ABORT : DWARF_CB_OK;
+    return unwinder->error || unwinder->thread->cut || unwinder->begins_again ? DWARF_CB_ABORT
+                                                                              : DWARF_CB_OK;
 }
 
 static pid_t next_thread(Dwfl *dwfl, void *context, void **thread_context)
@@ -284,14 +341,6 @@ static bool get_thread(Dwfl *dwfl, pid_t tid, void *context, void **thread_conte
     (void)tid;
     *thread_context = context;
     return true;
-}
-
-static bool stack_word(uint64_t address, uint64_t *ret, void *context)
-{
-    const struct unwinder *unwinder = context;
-
-    return core_memory_read(&unwinder->info->memory, unwinder->core_fd, address, ret,
-                            sizeof(*ret)) == 0;
 }
 
 /* libdw takes what can't be read for the bottom of the stack, and says nothing. */
@@ -323,31 +372,6 @@ static const Dwfl_Callbacks callbacks = {
     .find_debuginfo = dwfl_standard_find_debuginfo,
 };
 
-static bool is_code(const struct unwinder *unwinder, uint64_t address)
-{
-    const struct core_segment *segment = core_memory_find(&unwinder->info->memory, address);
-
-    return segment && segment->executable;
-}
-
-/*
- * A call through a NULL or wild pointer ends where there is no code and so no unwind information;
- * its caller is found by undoing the call.
- */
-static void undo_call_to_nowhere(struct unwinder *unwinder)
-{
-    const uint64_t pc = registers_pc(unwinder->registers);
-    elf_gregset_t before;
-
-    memcpy(&before, &unwinder->registers, sizeof(before));
-    if (is_code(unwinder, pc) || !registers_undo_call(before, stack_word, unwinder) ||
-        !is_code(unwinder, registers_pc(before)))
-        return;
-    add_frame(unwinder, pc, true);
-    memcpy(&unwinder->registers, &before, sizeof(before));
-    unwinder->called_nowhere = true;
-}
-
 /* Stacks are a dozen frames deep, as a rule, and threads may be thousands. */
 static void give_back_room(struct stack_thread *thread)
 {
@@ -364,11 +388,13 @@ static int unwind_thread(struct unwinder *unwinder, const struct core_thread *th
     int r;
 
     unwinder->thread = ret;
-    unwinder->called_nowhere = unwinder->after_trampoline = unwinder->lacks_memory = false;
     memcpy(&unwinder->registers, &thread->registers, sizeof(unwinder->registers));
     ret->tid = thread->tid;
-    undo_call_to_nowhere(unwinder);
-    r = dwfl_getthread_frames(unwinder->dwfl, thread->tid, on_frame, unwinder);
+    do {
+        unwinder->begins_again = unwinder->begins_with_caller = unwinder->lacks_memory = false;
+        undo_call_to_nowhere(unwinder);
+        r = dwfl_getthread_frames(unwinder->dwfl, thread->tid, on_frame, unwinder);
+    } while (unwinder->begins_again && !unwinder->error && !ret->cut);
     if (unwinder->lacks_memory)
         ret->unwind_error = copy_text(unwinder, "its memory is not in the core");
     else if (r != 0 && !unwinder->error && !ret->cut)
@@ -380,20 +406,30 @@ static int unwind_thread(struct unwinder *unwinder, const struct core_thread *th
     return unwinder->error;
 }
 
+static struct stack *new_stack(size_t n_threads)
+{
+    struct stack *stack = calloc(1, sizeof(*stack));
+
+    if (!stack)
+        return NULL;
+    stack->threads = calloc(n_threads + 1, sizeof(stack->threads[0]));
+    if (stack->threads)
+        return stack;
+    free(stack);
+    return NULL;
+}
+
 int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info *info,
                       void (*first)(const struct stack_thread *thread, void *context),
                       void *context, struct stack **ret)
 {
     __attribute__((cleanup(end_elf))) Elf *elf = NULL;
     __attribute__((cleanup(end_dwfl))) Dwfl *dwfl = NULL;
-    _cleanup_stack_ struct stack *stack = calloc(1, sizeof(*stack));
+    _cleanup_stack_ struct stack *stack = new_stack(info->n_threads);
     struct unwinder unwinder = {.core_fd = core_fd, .info = info};
     int r;
 
     if (!stack)
-        return -ENOMEM;
-    stack->threads = calloc(info->n_threads + 1, sizeof(stack->threads[0]));
-    if (!stack->threads)
         return -ENOMEM;
     unsetenv("DEBUGINFOD_URLS");
     elf_version(EV_CURRENT);

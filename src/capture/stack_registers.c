@@ -1,8 +1,26 @@
 #include "capture/stack_registers.h"
 
+#include <signal.h>
+#include <stddef.h>
+#include <ucontext.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 #if defined(__x86_64__)
 
 #include <sys/reg.h>
+
+/* System V ABI, AMD64 supplement, "DWARF Register Number Mapping"; and each one's place in
+ * NT_PRSTATUS and in ucontext_t. */
+static const struct {
+    int in_status, in_context;
+} by_dwarf_number[] = {
+    {RAX, REG_RAX}, {RDX, REG_RDX}, {RCX, REG_RCX}, {RBX, REG_RBX}, {RSI, REG_RSI}, {RDI, REG_RDI},
+    {RBP, REG_RBP}, {RSP, REG_RSP}, {R8, REG_R8},   {R9, REG_R9},   {R10, REG_R10}, {R11, REG_R11},
+    {R12, REG_R12}, {R13, REG_R13}, {R14, REG_R14}, {R15, REG_R15}, {RIP, REG_RIP},
+};
+
+#define DWARF_STACK_POINTER 7
 
 uint64_t registers_pc(const elf_gregset_t registers)
 {
@@ -10,37 +28,52 @@ uint64_t registers_pc(const elf_gregset_t registers)
 }
 
 /* call pushes the return address, and nothing has moved the stack pointer since. */
-bool registers_undo_call(elf_gregset_t registers,
-                         bool (*stack_word)(uint64_t address, uint64_t *ret, void *context),
-                         void *context)
+bool registers_undo_call(elf_gregset_t registers, word_reader read_word, void *context)
 {
     uint64_t return_address;
 
-    if (!stack_word(registers[RSP], &return_address, context))
+    if (!read_word(registers[RSP], &return_address, context))
         return false;
     registers[RIP] = return_address;
     registers[RSP] += sizeof(return_address);
     return true;
 }
 
-/* System V ABI, AMD64 supplement, "DWARF Register Number Mapping". */
+/* The handler's return has popped pretcode; the ucontext is what the stack pointer points at. */
+bool registers_of_interrupted(Dwfl_Frame *state, word_reader read_word, void *context,
+                              elf_gregset_t ret)
+{
+    Dwarf_Word stack_pointer;
+    uint64_t saved, word;
+
+    if (dwfl_frame_reg(state, DWARF_STACK_POINTER, &stack_pointer) != 0)
+        return false;
+    saved = stack_pointer + offsetof(ucontext_t, uc_mcontext.gregs);
+    for (size_t i = 0; i < COUNT(by_dwarf_number); i++) {
+        if (!read_word(saved + (uint64_t)by_dwarf_number[i].in_context * 8, &word, context))
+            return false;
+        ret[by_dwarf_number[i].in_status] = word;
+    }
+    return true;
+}
+
 bool registers_set(Dwfl_Thread *thread, const elf_gregset_t registers)
 {
-    static const int by_dwarf_number[] = {RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8,
-                                          R9,  R10, R11, R12, R13, R14, R15, RIP};
-    Dwarf_Word words[sizeof(by_dwarf_number) / sizeof(by_dwarf_number[0])];
-    const unsigned count = sizeof(words) / sizeof(words[0]);
+    Dwarf_Word words[COUNT(by_dwarf_number)];
 
-    for (unsigned i = 0; i < count; i++)
-        words[i] = registers[by_dwarf_number[i]];
-    return dwfl_thread_state_registers(thread, 0, count, words);
+    for (size_t i = 0; i < COUNT(words); i++)
+        words[i] = registers[by_dwarf_number[i].in_status];
+    return dwfl_thread_state_registers(thread, 0, COUNT(words), words);
 }
 
 #elif defined(__aarch64__)
 
-/* struct user_pt_regs: x0 to x30, the stack pointer, the program counter, the flags. */
+/*
+ * struct user_pt_regs: x0 to x30, the stack pointer, the program counter. mcontext_t has them in
+ * the same order, and DWARF for the ARM 64-bit Architecture numbers the first 32 so.
+ */
 #define LINK_REGISTER 30
-#define GENERAL_REGISTERS 32
+#define STACK_POINTER 31
 #define PROGRAM_COUNTER 32
 
 uint64_t registers_pc(const elf_gregset_t registers)
@@ -49,25 +82,40 @@ uint64_t registers_pc(const elf_gregset_t registers)
 }
 
 /* bl leaves the return address in x30; the stack isn't used. */
-bool registers_undo_call(elf_gregset_t registers,
-                         bool (*stack_word)(uint64_t address, uint64_t *ret, void *context),
-                         void *context)
+bool registers_undo_call(elf_gregset_t registers, word_reader read_word, void *context)
 {
-    (void)stack_word;
+    (void)read_word;
     (void)context;
     registers[PROGRAM_COUNTER] = registers[LINK_REGISTER];
     return true;
 }
 
-/* DWARF for the ARM 64-bit Architecture: x0 to x30 are 0 to 30, the stack pointer is 31. */
+/* The stack pointer points at a siginfo_t, which the ucontext follows. */
+bool registers_of_interrupted(Dwfl_Frame *state, word_reader read_word, void *context,
+                              elf_gregset_t ret)
+{
+    Dwarf_Word stack_pointer;
+    uint64_t saved, word;
+
+    if (dwfl_frame_reg(state, STACK_POINTER, &stack_pointer) != 0)
+        return false;
+    saved = stack_pointer + sizeof(siginfo_t) + offsetof(ucontext_t, uc_mcontext.regs);
+    for (unsigned i = 0; i <= PROGRAM_COUNTER; i++) {
+        if (!read_word(saved + i * 8, &word, context))
+            return false;
+        ret[i] = word;
+    }
+    return true;
+}
+
 bool registers_set(Dwfl_Thread *thread, const elf_gregset_t registers)
 {
-    Dwarf_Word words[GENERAL_REGISTERS];
+    Dwarf_Word words[PROGRAM_COUNTER];
 
-    for (unsigned i = 0; i < GENERAL_REGISTERS; i++)
+    for (unsigned i = 0; i < PROGRAM_COUNTER; i++)
         words[i] = registers[i];
     dwfl_thread_state_register_pc(thread, registers[PROGRAM_COUNTER]);
-    return dwfl_thread_state_registers(thread, 0, GENERAL_REGISTERS, words);
+    return dwfl_thread_state_registers(thread, 0, PROGRAM_COUNTER, words);
 }
 
 #endif

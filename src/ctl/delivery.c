@@ -176,7 +176,7 @@ static int straight_to_s3(struct delivery *delivery, const char *name, artifact_
     artifact->in_s3 = r == 0;
     if (r == 0) {
         artifact->error[0] = '\0';
-        log_notice("%s went straight to %s", name, s3_destination(delivery->s3));
+        log_info("%s went straight to %s", name, s3_destination(delivery->s3));
     } else {
         fail(artifact, "%s", s3_last_error(delivery->s3));
         stop_sending(delivery, name, artifact->error);

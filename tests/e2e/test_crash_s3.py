@@ -79,7 +79,7 @@ def test_without_a_cores_dir_it_goes_straight_to_s3(run, without_gdb, s3):
 
 def test_a_full_cores_dir_sends_the_core_straight_to_s3(run, without_gdb, s3):
     run.cores.mkdir()
-    script = f"mount -t tmpfs -o size=64k none {run.cores} && exec {COREINIT} -- {CRASH} threads 8"
+    script = f"mount -t tmpfs -o size=64k none {run.cores} && exec {COREINIT} -v -- {CRASH} threads 8"
     result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c",
                              script], cwd=run.cwd, capture_output=True, text=True, timeout=60,
                             env=run.environment(**{**s3.env, "S3_BUCKET": s3.bucket,

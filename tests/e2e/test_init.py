@@ -132,7 +132,7 @@ for fd in sorted(os.listdir("/proc/self/fd"), key=int):
     if os.path.exists(f"/proc/self/fd/{fd}"):  # not the listing's own
         print(fd, os.readlink(f"/proc/self/fd/{fd}"))
 print([line for line in open("/proc/self/status")
-       if line.startswith(("Sig", "ShdPnd", "Umask", "Cap"))])
+       if line.startswith(("SigP", "SigB", "SigI", "SigC", "ShdPnd", "Umask", "Cap"))])
 """
 
 

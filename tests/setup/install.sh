@@ -4,13 +4,19 @@
 #   install.sh build         what building and the demo need
 #   install.sh build test    what the tests need too
 #
+# A line of a list is a package, and maybe a command that can come from elsewhere as well: where it
+# is there, the package isn't needed (npm has many vendors, and they conflict).
+#
 # As root with apt-get it installs; otherwise it says what is missing and fails.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
 missing=
 for list in "$@"; do
-    while read -r package; do
+    while read -r package command; do
+        if [ -n "$command" ] && command -v "$command" >/dev/null; then
+            continue
+        fi
         case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true) in
         "install ok installed") ;;
         *) missing="$missing $package" ;;

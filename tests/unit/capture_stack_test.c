@@ -41,11 +41,18 @@ static void crash_under_a_handler_that_aborts(void)
     work_left++;
 }
 
-__attribute__((no_sanitize("undefined"))) static void call_null(void)
+__attribute__((no_sanitize("undefined"))) NOINLINE static void call_null(void)
 {
     void (*volatile nothing)(void) = NULL;
 
     nothing();
+    work_left++;
+}
+
+static void call_null_under_a_handler(void)
+{
+    signal(SIGSEGV, abort_in_handler);
+    call_null();
     work_left++;
 }
 
@@ -230,6 +237,21 @@ static void a_call_through_null_is_shown_with_its_caller(void **state)
     close_core(&core);
 }
 
+static void a_call_through_null_under_a_handler_is_shown_with_its_caller(void **state)
+{
+    struct core core = crash_and_open(*state, call_null_under_a_handler);
+    _cleanup_stack_ struct stack *stack = unwind(&core, NULL);
+    const struct stack_frame *trampoline = frame_of(&stack->threads[0], "<signal handler called>");
+
+    assert_string_equal(trampoline[-1].function, "abort_in_handler");
+    assert_int_equal(trampoline[1].pc, 0);
+    assert_true(trampoline[1].is_activation);
+    assert_string_equal(trampoline[2].function, "call_null");
+    assert_false(trampoline[2].is_activation);
+    assert_string_equal(trampoline[3].function, "call_null_under_a_handler");
+    close_core(&core);
+}
+
 static void an_inlined_function_is_a_frame_of_its_own(void **state)
 {
     struct core core = crash_and_open(*state, crash_inlined);
@@ -354,13 +376,38 @@ static void a_deleted_executable_is_read_where_it_is_still_open(void **state)
     close_core(&core);
 }
 
+/* Writes this program with another build-id: all else would fit. */
+static void write_impostor(const char *path, const char *build_id)
+{
+    _cleanup_close_ int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    const off_t size = lseek(from, 0, SEEK_END);
+    _cleanup_free_ char *bytes = malloc((size_t)size);
+    unsigned char id[BUILD_ID_MAX];
+    const size_t id_size = strlen(build_id) / 2;
+    char *found;
+
+    assert_non_null(bytes);
+    assert_int_equal(pread_full(from, bytes, (size_t)size, 0), size);
+    for (size_t i = 0; i < id_size; i++)
+        assert_int_equal(sscanf(build_id + 2 * i, "%2hhx", &id[i]), 1);
+    found = memmem(bytes, (size_t)size, id, id_size);
+    assert_non_null(found);
+    found[0] ^= 1;
+    write_file(path, bytes, (size_t)size);
+}
+
 static void another_file_is_never_taken_for_the_executable(void **state)
 {
-    _cleanup_close_ int exe_fd = crash_a_deleted_copy(*state, "0x33");
+    const int exe_fd = crash_a_deleted_copy(*state, "0x33");
+    const char *impostor = in_directory(*state, "impostor");
     struct core core = open_core(*state);
-    _cleanup_stack_ struct stack *stack = unwind(&core, "/bin/true");
-    const struct stack_frame *frame = &stack->threads[0].frames[0];
+    _cleanup_stack_ struct stack *stack = NULL;
+    const struct stack_frame *frame;
 
+    close(exe_fd);
+    write_impostor(impostor, core.info->modules[0].build_id);
+    stack = unwind(&core, impostor);
+    frame = &stack->threads[0].frames[0];
     assert_null(frame->function);
     assert_non_null(strstr(frame->module, "/copy (deleted)"));
     assert_int_equal(frame->module_offset, frame->pc - core.info->modules[0].bias);
@@ -370,12 +417,13 @@ static void another_file_is_never_taken_for_the_executable(void **state)
 
 static void a_file_that_is_gone_is_unwound_from_what_the_core_has_of_it(void **state)
 {
-    _cleanup_close_ int exe_fd = crash_a_deleted_copy(*state, "0x3f");
+    const int exe_fd = crash_a_deleted_copy(*state, "0x3f");
     struct core core = open_core(*state);
     _cleanup_stack_ struct stack *stack = unwind(&core, NULL);
     const struct stack_thread *thread = &stack->threads[0];
     size_t own = 0;
 
+    close(exe_fd);
     /* Its symbols were not mapped, but what it takes to unwind was. */
     while (own < thread->n_frames && strstr(thread->frames[own].module, "/copy (deleted)"))
         own++;
@@ -528,6 +576,7 @@ int main(int argc, char **argv)
         CORE_TEST(the_frames_of_a_crash_are_named_and_placed),
         CORE_TEST(what_a_signal_handler_interrupted_is_shown_below_it),
         CORE_TEST(a_call_through_null_is_shown_with_its_caller),
+        CORE_TEST(a_call_through_null_under_a_handler_is_shown_with_its_caller),
         CORE_TEST(an_inlined_function_is_a_frame_of_its_own),
         CORE_TEST(a_stack_overflow_is_cut_at_the_limit),
         CORE_TEST(the_crashing_thread_is_told_before_the_others),

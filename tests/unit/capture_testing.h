@@ -194,7 +194,7 @@ static void prepare_to_crash(const char *cwd, rlim_t limit)
 
 /* Runs a function that crashes, in a child whose working directory is @cwd. */
 NOINLINE static void crash_in(const char *cwd, rlim_t limit, void (*crash)(void),
-                            struct crash_record *ret)
+                              struct crash_record *ret)
 {
     pid_t pid = fork();
 

@@ -153,9 +153,9 @@ static void a_directory_that_the_uid_cannot_write_is_named(void **state)
     expect("undumpable");
 }
 
-/* What a child of its own mount namespace is told; its exit status. */
+/* What a process of its own mount namespace is told, on a tmpfs with a file of a size in it. */
 static int in_mount_namespace(const char *directory, const char *options, unsigned long flags,
-                              const char *expected)
+                              size_t size, const char *expected)
 {
     struct crash_record record;
     int status;
@@ -173,8 +173,9 @@ static int in_mount_namespace(const char *directory, const char *options, unsign
             mount("none", directory, "tmpfs", flags, options) < 0)
             _exit(77);
         fd = open(in_directory(directory, "filler"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        while (fd >= 0 && write(fd, why, sizeof(why)) > 0)
-            ;
+        for (size_t i = 0; i < size; i += sizeof(why))
+            if (write(fd, why, sizeof(why)) <= 0)
+                break;
         if (kernel_core_find_by(&record, &settings, &core, why, sizeof(why)) != -ENOENT)
             _exit(1);
         _exit(strstr(why, expected) ? 0 : 2);
@@ -185,15 +186,16 @@ static int in_mount_namespace(const char *directory, const char *options, unsign
 
 static void a_read_only_or_full_file_system_is_named(void **state)
 {
-    int r = in_mount_namespace(*state, "size=64k", MS_RDONLY, "is read-only; mount a volume there");
+    int r =
+        in_mount_namespace(*state, "size=64k", MS_RDONLY, 0, "is read-only; mount a volume there");
 
     if (r == 77) {
         print_message("skipped: no mounts without privilege\n");
         skip();
     }
     assert_int_equal(r, 0);
-    assert_int_equal(in_mount_namespace(*state, "size=64k", 0, "is full"), 0);
-    assert_int_equal(in_mount_namespace(*state, "size=64k,nr_inodes=2", 0, "is full"), 0);
+    assert_int_equal(in_mount_namespace(*state, "size=64k", 0, 128 << 10, "is full"), 0);
+    assert_int_equal(in_mount_namespace(*state, "size=64k,nr_inodes=2", 0, 0, "is full"), 0);
 }
 
 static void become_undumpable_and_crash(void)
