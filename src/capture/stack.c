@@ -74,19 +74,6 @@ static const struct core_module *module_of(const struct core_info *info,
     return NULL;
 }
 
-/* A file may be mapped as a whole more than once (dlmopen(3)): the copy around the pc counts. */
-static uint64_t bias_of(const struct core_info *info, const struct core_mapping *mapping,
-                        const struct core_module *module)
-{
-    for (size_t i = (size_t)(mapping - info->mappings) + 1; i-- > 0;) {
-        const struct core_mapping *before = &info->mappings[i];
-
-        if (before->offset == 0 && strcmp(before->path, module->path) == 0)
-            return before->start + module->bias - module->start;
-    }
-    return module->bias;
-}
-
 /* Where the pc lies, from the core's own list: true whether or not libdw could use the file. */
 static void locate(struct unwinder *unwinder, uint64_t address, struct stack_frame *frame)
 {
@@ -99,7 +86,7 @@ static void locate(struct unwinder *unwinder, uint64_t address, struct stack_fra
     frame->module_offset = frame->pc - mapping->start + mapping->offset;
     if (!module)
         return;
-    frame->module_offset = frame->pc - bias_of(unwinder->info, mapping, module);
+    frame->module_offset = frame->pc - module->bias;
     memcpy(frame->build_id, module->build_id, sizeof(frame->build_id));
 }
 

@@ -1,6 +1,7 @@
 #include "init/init.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,8 +16,6 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
-
-#include <fcntl.h>
 
 /*
  * How long a collection may go on once the container is asked to stop: a little less than the 30 s
@@ -61,15 +60,6 @@ static void forward(struct init *init, int signo)
                     target, strerrordesc_np(errno));
 }
 
-/* The program may crash on its way down; its bundle then has what is left of the runtime's
- * patience. */
-static void forward_stop(struct init *init, int signo)
-{
-    if (init->stop_deadline == INT64_MAX)
-        init->stop_deadline = now_ms() + STOP_GRACE_MS;
-    forward(init, signo);
-}
-
 static void drop_first(struct init *init)
 {
     close_fd(init->waiting[0].exe_fd);
@@ -92,8 +82,6 @@ static void collect(struct init *init, int signo)
         return;
     init->collector = pid;
     init->deadline = timeout ? now_ms() + (int64_t)timeout * 1000 : INT64_MAX;
-    if (init->stop_deadline < init->deadline)
-        init->deadline = init->stop_deadline;
 }
 
 static void kill_collector(struct init *init, int signo)
@@ -112,11 +100,11 @@ static void kill_collector(struct init *init, int signo)
 
 static void hurry(struct init *init, int signo)
 {
+    int64_t patience = now_ms() + STOP_GRACE_MS;
     char text[24];
 
-    init->stop_deadline = now_ms() + STOP_GRACE_MS;
-    if (init->stop_deadline < init->deadline)
-        init->deadline = init->stop_deadline;
+    if (patience < init->deadline)
+        init->deadline = patience;
     log_warning("%s: asked to stop while a crash is collected, which has %d s left for it; send it "
                 "again to stop at once",
                 signal_text(signo, text, sizeof(text)),
@@ -161,8 +149,8 @@ static const struct {
                  [BUSY] = {kill_collector, BUSY},
                  [LAST] = {kill_collector, LAST},
                  [STOPPING] = {kill_collector, STOPPING}},
-    [STOP_SIGNAL] = {[RUNNING] = {forward_stop, RUNNING},
-                     [BUSY] = {forward_stop, BUSY},
+    [STOP_SIGNAL] = {[RUNNING] = {forward, RUNNING},
+                     [BUSY] = {forward, BUSY},
                      [LAST] = {hurry, STOPPING},
                      [STOPPING] = {kill_collector, STOPPING}},
     [OTHER_SIGNAL] = {[RUNNING] = {forward, RUNNING},
@@ -206,7 +194,8 @@ static void say_where_core_lies(const struct init *init, const struct crash_reco
 {
     char pattern[256];
 
-    read_zombie(record->pid, "../sys/kernel/core_pattern", pattern, sizeof(pattern));
+    if (read_text_at(AT_FDCWD, "/proc/sys/kernel/core_pattern", pattern, sizeof(pattern)) < 0)
+        strcpy(pattern, "unknown");
     if (record->wait_code == CLD_DUMPED)
         log_error("the crash cannot be bundled without corectl, which is not at %s; the kernel "
                   "handed the core to core_pattern '%s', working directory %s: copy it before the "
@@ -348,7 +337,7 @@ static void look(struct init *init, int64_t now)
 
 int init_run(struct init *init)
 {
-    init->deadline = init->stop_deadline = INT64_MAX;
+    init->deadline = INT64_MAX;
     init->doing = RUNNING;
     init->next_look = INT64_MAX;
     if (init->mode->is_on) {

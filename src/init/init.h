@@ -36,11 +36,10 @@ struct init {
     int exit_status; /* once the program has ended */
 
     enum doing doing;
-    pid_t collector;       /* 0: none */
-    pid_t collected;       /* whose crash it works on */
-    int64_t next_look;     /* CLOCK_MONOTONIC, milliseconds */
-    int64_t deadline;      /* of the collector, likewise; INT64_MAX: none */
-    int64_t stop_deadline; /* when the runtime's patience ends, INT64_MAX: not asked to stop */
+    pid_t collector;   /* 0: none */
+    pid_t collected;   /* whose crash it works on */
+    int64_t next_look; /* CLOCK_MONOTONIC, milliseconds */
+    int64_t deadline;  /* of the collector, likewise; INT64_MAX: none */
 
     struct witnesses witnesses;
     struct crash_record waiting[MAX_WAITING];

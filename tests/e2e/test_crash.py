@@ -104,8 +104,13 @@ def test_a_program_that_changed_its_directory_is_found(run, tmp_path, attempt):
     elsewhere.mkdir()
     _, bundle = run.crash("--", CRASH, "chdir", elsewhere)
     assert bundle.suffixes == FIVE
-    assert bundle.account["cwd"] == str(elsewhere)
     assert not list(elsewhere.iterdir())
+
+
+def test_the_last_working_directory_is_told(run, without_gdb, tmp_path):
+    script = f"cd {tmp_path}; sleep 3; kill -SEGV $$"
+    _, bundle = run.crash("--", "sh", "-c", script, env={"PATH": without_gdb})
+    assert bundle.account["cwd"] == str(tmp_path)
 
 
 def test_a_shell_that_reports_its_childs_crash_is_looked_behind(run, tmp_path):

@@ -199,6 +199,14 @@ static void the_frames_of_a_crash_are_named_and_placed(void **state)
     assert_int_equal(frame->function_offset, frame->pc - (uint64_t)(uintptr_t)outer_function);
     assert_null(thread->unwind_error);
     assert_false(thread->cut);
+
+    /* Symbols without their version (__libc_start_main@@GLIBC_2.34), to the very bottom. */
+    for (size_t i = 0; i < thread->n_frames; i++)
+        assert_true(!thread->frames[i].function || !strchr(thread->frames[i].function, '@'));
+    frame = &thread->frames[thread->n_frames - 1];
+    assert_string_equal(frame->function, "_start");
+    /* It has no source of its own, and its neighbours' is not its. */
+    assert_null(frame->file);
     close_core(&core);
 }
 
