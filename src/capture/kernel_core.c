@@ -38,6 +38,7 @@ struct finder {
     struct crash_facts facts;
     struct kernel_core *best;
     struct timespec best_time;
+    bool is_everywhere; /* looking where others' cores lie */
     unsigned refusals;
     char refused[512]; /* the last one, for why_no_core() */
     int error;
@@ -172,7 +173,7 @@ static void on_candidate(const struct core_candidate *candidate, void *context)
 {
     struct finder *finder = context;
     const struct verdict verdict = judge(finder, candidate);
-    const bool is_usual = verdict.is_usual && !candidate->is_exact;
+    const bool is_usual = finder->is_everywhere || (verdict.is_usual && !candidate->is_exact);
 
     if (!verdict.refused)
         return;
@@ -181,7 +182,7 @@ static void on_candidate(const struct core_candidate *candidate, void *context)
     log_line(is_usual ? LEVEL_INFO : LEVEL_WARNING, "%s is not taken for the core of pid %d: %s",
              candidate->path, finder->record->pid, verdict.reason);
     /* A core that was there before explains nothing, unless the kernel wrote another meanwhile. */
-    if (!verdict.is_usual || (!is_usual && finder->record->wait_code == CLD_DUMPED))
+    if (!is_usual && (!verdict.is_usual || finder->record->wait_code == CLD_DUMPED))
         snprintf(finder->refused, sizeof(finder->refused), "%.300s: %s", candidate->path,
                  verdict.reason);
 }
@@ -267,6 +268,7 @@ static void search_everywhere(struct finder *finder, const char *expanded)
              "for up to %d s",
              finder->record->pid, SWEEP_SECONDS);
     since.tv_sec -= TIMESTAMP_SLACK_S;
+    finder->is_everywhere = true;
     if (core_sweep(&since, SWEEP_SECONDS, sweep_directory, &sweep) == -ETIME)
         log_warning("the core of pid %d was not found in %d s of looking everywhere",
                     finder->record->pid, SWEEP_SECONDS);

@@ -1,19 +1,16 @@
-"""What the end-to-end tests share: running coreinit as a real PID 1, and reading bundles."""
+"""What the end-to-end tests share: running coreinit as a real PID 1."""
 
-import json
 import os
 import pathlib
 import shutil
 import subprocess
-import zipfile
 
-import jsonschema
 import pytest
+from bundle import bundles
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("COREINIT_BUILD", ROOT / "build"))
 SANITIZED = os.environ.get("COREINIT_SANITIZE", "OFF") == "ON"
-SCHEMA = json.loads((ROOT / "src/bundle/crash.schema.json").read_text())
 
 COREINIT = BUILD / "coreinit"
 CORECTL = BUILD / "corectl"
@@ -31,56 +28,6 @@ def clean_environment(**extra):
     env.pop("SSL_CERT_FILE", None)
     env.update({k: str(v) for k, v in extra.items()})
     return env
-
-
-class Bundle:
-    """One crash's artifacts in a directory."""
-
-    def __init__(self, directory, crash_json):
-        self.directory = directory
-        self.account = json.loads(crash_json.read_text())
-        jsonschema.validate(self.account, SCHEMA)
-        self.id = crash_json.name[: -len(".crash.json")]
-        assert self.account["id"] == self.id
-
-    def path(self, suffix):
-        return self.directory / (self.id + suffix)
-
-    @property
-    def suffixes(self):
-        return {p.name[len(self.id):] for p in self.directory.iterdir() if p.name.startswith(self.id)}
-
-    @property
-    def stacktrace(self):
-        return self.path(".stacktrace").read_text()
-
-    def unpack(self, where):
-        """Unpacks core and libraries with Info-ZIP, as a user would. Returns the core's path."""
-        subprocess.run(["unzip", "-q", "-o", self.path(".core.zip"), "-d", where], check=True)
-        subprocess.run(["unzip", "-q", "-o", self.path(".libs.zip"), "-d", where / "sysroot"],
-                       check=False)
-        return where / "core"
-
-    def gdb(self, where, *commands):
-        """What gdb says of the unpacked bundle, with nothing taken from this machine."""
-        core = self.unpack(where)
-        args = ["gdb", "-nx", "-batch", "-q", "-iex", "set debuginfod enabled off",
-                "-iex", "set auto-load safe-path /", "-ex", f"set sysroot {where / 'sysroot'}",
-                "-ex", f"file {self.path('.executable')}", "-ex", f"core-file {core}"]
-        for command in commands or ("bt",):
-            args += ["-ex", command]
-        return subprocess.run(args, capture_output=True, text=True, timeout=120).stdout
-
-    def core_entry(self):
-        with zipfile.ZipFile(self.path(".core.zip")) as archive:
-            return archive.getinfo("core")
-
-
-def bundles(directory):
-    found = [Bundle(directory, p) for p in sorted(directory.glob("*.crash.json"))]
-    leftovers = list(directory.glob("*.part"))
-    assert not leftovers, leftovers
-    return found
 
 
 class Runner:

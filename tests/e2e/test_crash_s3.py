@@ -6,10 +6,9 @@ import time
 
 import pytest
 
+from bundle import SUFFIXES
 from conftest import COREINIT, CRASH
 from s3_server import S3rver
-
-FIVE = {".stacktrace", ".core.zip", ".executable", ".libs.zip", ".crash.json"}
 
 
 @pytest.fixture
@@ -32,8 +31,8 @@ def test_the_same_five_objects_are_in_the_bucket(run, without_gdb, s3, prefix):
     assert result.returncode == 139
     assert bundle.id.startswith(prefix.rsplit("/", 1)[-1] + "_")
     sent = objects(s3, prefix + "/")
-    assert {name[len(bundle.id):] for name in sent} == FIVE
-    for suffix in FIVE:
+    assert {name[len(bundle.id):] for name in sent} == SUFFIXES
+    for suffix in SUFFIXES:
         assert sent[bundle.id + suffix] == bundle.path(suffix).read_bytes(), suffix
     assert all(a["in_s3"] for a in bundle.account["artifacts"].values())
     assert f"s3://{s3.bucket}/{prefix}" in result.stderr
@@ -61,7 +60,7 @@ def test_a_failed_upload_leaves_everything_in_cores_and_says_so(run, without_gdb
                                     "PATH": without_gdb, **env})
     assert result.returncode == 139
     assert words in result.stderr
-    assert bundle.suffixes == FIVE
+    assert bundle.suffixes == SUFFIXES
     for artifact in bundle.account["artifacts"].values():
         assert artifact["in_cores_dir"] and not artifact["in_s3"] and artifact["error"]
     assert objects(s3, "") == {}
@@ -73,7 +72,7 @@ def test_without_a_cores_dir_it_goes_straight_to_s3(run, without_gdb, s3):
     assert result.returncode == 139
     sent = objects(s3, "issue/")
     bundle_id = next(name for name in sent if name.endswith(".executable"))[: -len(".executable")]
-    assert set(sent) == {bundle_id + suffix for suffix in FIVE}
+    assert set(sent) == {bundle_id + suffix for suffix in SUFFIXES}
     assert not list(run.cwd.iterdir()), "the kernel's core is removed once it is in S3"
 
 
