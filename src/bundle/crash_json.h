@@ -27,6 +27,7 @@ struct artifact {
     char sha256[65];
     bool in_cores_dir;
     bool in_s3;
+    int sink_error;  /* -errno of the last place that didn't take it */
     char error[512]; /* why it is missing or incomplete, "" where it isn't */
 };
 

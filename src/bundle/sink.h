@@ -29,6 +29,7 @@ struct sink_ops {
 struct sink {
     const struct sink_ops *ops;
     uint64_t size;    /* bytes taken so far */
+    int error;        /* the first of ops->write and ops->commit: not the writer's own */
     EVP_MD_CTX *hash; /* SHA-256 of those */
 };
 

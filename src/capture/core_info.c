@@ -104,6 +104,7 @@ static int read_process(struct reader *reader, const struct elf_note *note)
     if (r < 0)
         return r;
     info->pid = process.pr_pid;
+    info->ppid = process.pr_ppid;
     memcpy(info->comm, process.pr_fname, sizeof(process.pr_fname));
     memcpy(info->args, process.pr_psargs, sizeof(process.pr_psargs));
     return 0;

@@ -39,6 +39,7 @@ struct core_module {
 
 struct core_info {
     pid_t pid;       /* in the process's own pid namespace, as are all ids here */
+    pid_t ppid;      /* 0 where the parent is outside of it */
     pid_t crash_tid; /* 0 where the core doesn't say */
     int signo;       /* 0 where the core doesn't say */
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/proc_stat.h"
+
 #define SECOND_NS 1000000000ll
 
 /* linux/capability.h; not worth a dependency on libcap. */
@@ -36,38 +38,48 @@ static const char *find_line(const char *text, const char *name)
     return NULL;
 }
 
-static pid_t own_pid(const struct crash_record *record)
+static void find_pids(const struct crash_record *record, struct crash_facts *ret)
 {
     const char *pids = find_line(record->status, "NSpid:");
+    const char *parent = proc_stat_field(record->stat, PROC_STAT_PPID);
+    size_t namespaces = 0;
     char *end;
-    long pid = 0;
 
+    ret->pid = record->pid; /* Linux before 4.1 has no NSpid */
     /* From the reader's namespace inwards, tab-separated: the process's own is the last. */
-    while (pids && *pids == '\t') {
-        pid = strtol(pids + 1, &end, 10);
-        pids = end;
+    for (; pids && *pids == '\t'; pids = end, namespaces++) {
+        long pid = strtol(pids + 1, &end, 10);
+
+        if (end == pids + 1)
+            break;
+        ret->pid = (pid_t)pid;
     }
-    return pid ? (pid_t)pid : record->pid; /* Linux before 4.1 has no NSpid */
+    if (namespaces == 1 && parent)
+        ret->ppid = (pid_t)strtol(parent, NULL, 10);
 }
 
-/* Field 22 of /proc/PID/stat, in ticks since boot. The name in field 2 may hold anything. */
-static bool start_ticks(const char *stat, unsigned long long *ret)
+/* Field 2 of /proc/PID/stat. A backslash is procfs's escape: that name isn't as the core has it. */
+static void find_comm(const char *stat, char *ret, size_t size)
 {
-    const char *after_name = strrchr(stat, ')');
+    const char *begin = strchr(stat, '(');
+    const char *end = strrchr(stat, ')');
+    size_t length;
 
-    return after_name && sscanf(after_name,
-                                ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                                "%*s %*s %*s %llu",
-                                ret) == 1;
+    if (!begin || !end || end < begin)
+        return;
+    length = (size_t)(end - ++begin);
+    if (length < size && !memchr(begin, '\\', length))
+        memcpy(ret, begin, length);
 }
 
 static bool find_start(const struct crash_record *record, struct timespec *ret)
 {
     const long ticks_a_second = sysconf(_SC_CLK_TCK);
+    const char *field = proc_stat_field(record->stat, PROC_STAT_STARTTIME);
     unsigned long long ticks;
     int64_t start, ended, age;
 
-    if (!start_ticks(record->stat, &ticks))
+    if (!field || sscanf(field, "%llu", &ticks) != 1)
         return false;
     start = (int64_t)(ticks / (unsigned long)ticks_a_second) * SECOND_NS +
             (int64_t)(ticks % (unsigned long)ticks_a_second) * (SECOND_NS / ticks_a_second);
@@ -113,7 +125,8 @@ struct crash_facts crash_facts_of(const struct crash_record *record)
 
     facts.of_child = record->wait_code == CLD_EXITED;
     facts.signo = core_signal(record->wait_status - (facts.of_child ? 128 : 0));
-    facts.pid = facts.of_child ? 0 : own_pid(record);
+    find_pids(record, &facts);
+    find_comm(record->stat, facts.comm, sizeof(facts.comm));
     facts.knows_start = find_start(record, &facts.started);
     facts.knows_core_limit = find_limit(record->limits, "Max core file size", &facts.core_limit);
     (void)find_limit(record->limits, "Max file size", &facts.file_limit);

@@ -12,7 +12,9 @@
 struct crash_facts {
     int signo;     /* the signal that dumps core, 0 where the end was another */
     bool of_child; /* a shell reported 128+N: the process that crashed was a child of its */
-    pid_t pid;     /* in its own pid namespace, which is how the core names it; 0 where unknown */
+    pid_t pid;     /* the recorded process's, in its own pid namespace, as its core names it */
+    pid_t ppid;    /* likewise; 0 where unknown, as it is in a namespace below the reader's */
+    char comm[17]; /* the thread group leader's; "" where unknown */
 
     struct timespec started; /* realtime; the epoch where unknown */
     bool knows_start;

@@ -14,12 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/child.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
 
 #define MOST_OUTPUT_BYTES (64u << 20)
-#define WAIT_STEP_NS 10000000
 
 /*
  * What gdb is to do. Settings come before the files are loaded (-iex): nothing that lies beside
@@ -168,40 +168,14 @@ int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *re
     return 0;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-/* Reaps the child if it has ended. Returns 1, 0 if it hasn't yet, or -errno. */
-static int try_wait(pid_t pid, int options, int *ret_status)
-{
-    pid_t r;
-
-    do
-        r = waitpid(pid, ret_status, options);
-    while (r < 0 && errno == EINTR);
-    return r < 0 ? -errno : r > 0;
-}
-
 int gdb_finish(pid_t pid, int64_t deadline_ns)
 {
-    const struct timespec step = {.tv_nsec = WAIT_STEP_NS};
     int status = 0;
-    int r;
+    int r = child_wait(pid, deadline_ns, &status);
 
-    while ((r = try_wait(pid, WNOHANG, &status)) == 0 && now_ns() < deadline_ns)
-        nanosleep(&step, NULL);
+    (void)kill(-pid, SIGKILL); /* what it may have started */
     if (r < 0)
         return r;
-    (void)kill(-pid, SIGKILL); /* and what it may have started */
-    if (r == 0) {
-        r = try_wait(pid, 0, &status);
-        return r < 0 ? r : -ETIMEDOUT;
-    }
     if (WIFSIGNALED(status)) {
         log_warning("gdb was killed by signal %d (%s) over this core", WTERMSIG(status),
                     strsignal(WTERMSIG(status)));

@@ -36,6 +36,7 @@
 struct finder {
     const struct crash_record *record;
     struct crash_facts facts;
+    struct core_info *maps; /* the process's own mappings while it lived, NULL where unknown */
     struct kernel_core *best;
     struct timespec best_time;
     bool is_everywhere; /* looking where others' cores lie */
@@ -103,15 +104,108 @@ static struct verdict judge_file(const struct finder *finder, const struct stat 
     return (struct verdict){0};
 }
 
-static struct verdict judge_core(const struct finder *finder, const struct core_info *info)
+static struct verdict judge_pid(const struct finder *finder, const struct core_info *info)
+{
+    if (finder->facts.of_child || info->pid == finder->facts.pid)
+        return (struct verdict){0};
+    return refuse(true, "it is the core of pid %d", info->pid);
+}
+
+/* Beneath a shell: its child, or the descendant that was seen, or a child of that one. */
+static struct verdict judge_descent(const struct finder *finder, const struct core_info *info)
+{
+    const pid_t shell = finder->facts.pid, witness = finder->record->witness_pid;
+
+    if (!finder->facts.of_child || (witness > 0 && info->pid == witness) ||
+        (info->ppid > 0 && (info->ppid == shell || info->ppid == witness)))
+        return (struct verdict){0};
+    return refuse(true, "it is the core of pid %d, %s, a child of pid %d and none of the shell's",
+                  info->pid, info->comm, info->ppid);
+}
+
+static struct verdict judge_signal(const struct finder *finder, const struct core_info *info)
+{
+    if (info->signo == finder->facts.signo)
+        return (struct verdict){0};
+    return refuse(true, "it is the core of a process that signal %d killed", info->signo);
+}
+
+static struct verdict judge_name(const struct finder *finder, const struct core_info *info)
 {
     const struct crash_facts *facts = &finder->facts;
 
-    if (!facts->of_child && info->pid != facts->pid)
-        return refuse(true, "it is the core of pid %d", info->pid);
-    if (info->signo != facts->signo)
-        return refuse(true, "it is the core of a process that signal %d killed", info->signo);
+    if (facts->of_child || !facts->comm[0] || strcmp(info->comm, facts->comm) == 0)
+        return (struct verdict){0};
+    return refuse(true, "it is the core of another process of that pid, %s", info->comm);
+}
+
+/* Only the program's parent is certain: coreinit. Another's may have died while it dumped. */
+static struct verdict judge_parent(const struct finder *finder, const struct core_info *info)
+{
+    const struct crash_facts *facts = &finder->facts;
+
+    if (facts->of_child || !finder->record->is_program || facts->ppid == 0 ||
+        info->ppid == facts->ppid)
+        return (struct verdict){0};
+    return refuse(true, "it is the core of another process of that pid, %s, a child of pid %d",
+                  info->comm, info->ppid);
+}
+
+/* A program may rewrite its arguments, so they count only where others' cores lie. */
+static struct verdict judge_arguments(const struct finder *finder, const struct core_info *info)
+{
+    const struct crash_record *record = finder->record;
+
+    if (!finder->is_everywhere)
+        return (struct verdict){0};
+    for (size_t i = 0; i < record->cmdline_size && info->args[i]; i++)
+        if (info->args[i] != (record->cmdline[i] ? record->cmdline[i] : ' '))
+            return refuse(true,
+                          "it is the core of another process of that pid, %s, with other "
+                          "arguments",
+                          info->comm);
     return (struct verdict){0};
+}
+
+/*
+ * The kernel loads a position-independent executable at a random address. Where the maps don't have
+ * it, the process has called execve(2) since they were read.
+ */
+static struct verdict judge_layout(const struct finder *finder, const struct core_info *info)
+{
+    const struct core_module *executable = info->knows_executable ? &info->modules[0] : NULL;
+    bool is_elsewhere = false;
+
+    for (size_t i = 0; finder->maps && executable && i < finder->maps->n_mappings; i++) {
+        const struct core_mapping *mapping = &finder->maps->mappings[i];
+
+        if (mapping->offset != 0 || strcmp(mapping->path, executable->path) != 0)
+            continue;
+        if (mapping->start == executable->start)
+            return (struct verdict){0};
+        is_elsewhere = true;
+    }
+    if (!is_elsewhere)
+        return (struct verdict){0};
+    return refuse(true,
+                  "it is the core of another process of that pid, %s, which lay elsewhere in "
+                  "memory",
+                  info->comm);
+}
+
+/* From what names a process to what merely tells two of one name apart. */
+static struct verdict (*const judges[])(const struct finder *finder,
+                                        const struct core_info *info) = {
+    judge_pid, judge_descent, judge_signal, judge_name, judge_parent, judge_arguments, judge_layout,
+};
+
+static struct verdict judge_core(const struct finder *finder, const struct core_info *info)
+{
+    struct verdict verdict = {0};
+
+    for (size_t i = 0; i < sizeof(judges) / sizeof(judges[0]) && !verdict.refused; i++)
+        verdict = judges[i](finder, info);
+    return verdict;
 }
 
 /* Makes the candidate the best one. */
@@ -296,6 +390,31 @@ static int expand(const struct finder *finder, const struct core_settings *setti
     return core_pattern_expand(settings->pattern, settings->uses_pid, &who, ret, size);
 }
 
+/* Where the maps can't be understood, they tell nothing. */
+static int read_maps(struct finder *finder)
+{
+    const struct crash_record *record = finder->record;
+    int r = 0;
+
+    if (!finder->facts.of_child && record->maps_fd >= 0 && record->witness_pid == record->pid)
+        r = core_info_from_maps(record->maps_fd, &finder->maps);
+    return r == -ENOMEM ? r : 0;
+}
+
+static void look(struct finder *finder, const struct core_settings *settings, const char *expanded)
+{
+    finder->error = read_maps(finder);
+    if (finder->error < 0)
+        return;
+    if (expanded[0] == '/') {
+        search(finder, expanded, count_literal_directories(settings->pattern));
+        return;
+    }
+    search_directories(finder, expanded);
+    if (!finder->best && finder->error == 0 && finder->record->wait_code == CLD_DUMPED)
+        search_everywhere(finder, expanded);
+}
+
 int kernel_core_find_by(const struct crash_record *record, const struct core_settings *settings,
                         struct kernel_core **ret, char *why, size_t why_size)
 {
@@ -307,13 +426,10 @@ int kernel_core_find_by(const struct crash_record *record, const struct core_set
         r = expand(&finder, settings, expanded, sizeof(expanded));
     if (r < 0)
         expanded[0] = '\0';
-    else if (expanded[0] == '/')
-        search(&finder, expanded, count_literal_directories(settings->pattern));
-    else
-        search_directories(&finder, expanded);
-    if (!finder.best && finder.error == 0 && expanded[0] && expanded[0] != '/' &&
-        record->wait_code == CLD_DUMPED)
-        search_everywhere(&finder, expanded);
+    /* Even a truncated core is told as one: elf_core_dump() of fs/binfmt_elf.c. */
+    if (expanded[0] && record->wait_code != CLD_KILLED)
+        look(&finder, settings, expanded);
+    core_info_free(finder.maps);
 
     if (finder.best) {
         *ret = finder.best;

@@ -18,17 +18,25 @@ struct kernel_core {
 /*
  * Finds the core file that the kernel wrote for the recorded process.
  *
- * core_pattern is expanded and looked for in every directory the record knows; where the process
- * that crashed is a child of the recorded one (a shell that reports 128+N), any pid is taken as
- * long as the core's own notes name signal N and it is newer than the recorded process. Of several
- * the newest is taken. Where wait(2) says that the kernel wrote one, and it is in none of those
- * directories, every file system is looked through for 10 seconds.
+ * core_pattern is expanded and looked for in every directory the record knows. Of several the
+ * newest is taken. Where wait(2) says that the kernel wrote one, and it is in none of those
+ * directories, every file system is looked through for 10 seconds. Where it says that the kernel
+ * wrote none, nothing is looked at.
  *
  * A file is trusted only if it is regular, has one link, is reached without a symbolic link (those
  * in the literal directory of an absolute core_pattern, which is root's word, excepted), belongs to
  * the process's user (or root, as fs.suid_dumpable=2 has it), is no older than the process, and is
- * an ELF core of that pid and signal. One that is refused is logged with the reason; where a
- * wildcard found it and it is merely another process's, at level info.
+ * an ELF core of that pid and signal.
+ *
+ * In a directory that containers share pids repeat, so it must also be of the process's name, of
+ * its parent where that is certain (the program's own is coreinit), and have the executable where
+ * the record's maps have it, if they do. Where the process that crashed is a child of the recorded
+ * one (a shell that reports 128+N), its core must instead be that of a child of the shell's, of the
+ * record's witness or of a child of that. In directories that the record doesn't know the arguments
+ * must agree too.
+ *
+ * One that is refused is logged with the reason; where a wildcard found it and it is merely another
+ * process's, at level info.
  *
  * @why  where none is found: one sentence that names the cause (limit, pattern, directory, size)
  * and the mend

@@ -134,11 +134,37 @@ static bool written_but_not_found(const struct question *question)
                               : "had changed its working directory");
 }
 
-/* A directory or another user's file in the way, or a core that has hardly begun. */
+/* The file that the kernel was to write. Returns false where its name isn't certain. */
+static bool core_path(const struct question *question, char *ret, size_t size)
+{
+    const char *name = question->looked_for, *cwd = question->record->cwd;
+
+    if (strpbrk(name, "*\\") || (name[0] != '/' && !cwd[0]))
+        return false;
+    return (size_t)snprintf(ret, size, "%s%s%s", name[0] == '/' ? "" : cwd,
+                            name[0] == '/' ? "" : "/", name) < size;
+}
+
+/* What do_coredump() of the kernel's fs/coredump.c doesn't write to. */
 static bool place_taken(const struct question *question)
 {
-    return question->refused[0] &&
-           answer(question, "what lies where it was to be was refused: %s", question->refused);
+    const int64_t uid = question->facts->of_child ? -1 : question->facts->fs_uid;
+    const char *reason = NULL;
+    char path[PATH_MAX + 256];
+    struct stat file;
+
+    if (question->refused[0])
+        return answer(question, "what lies where it was to be was refused: %s", question->refused);
+    if (!core_path(question, path, sizeof(path)) || lstat(path, &file) < 0)
+        return false;
+    if (!S_ISREG(file.st_mode))
+        reason = "it is not a regular file";
+    else if (file.st_nlink != 1)
+        reason = "it has several links";
+    else if (uid >= 0 && uid != (int64_t)file.st_uid)
+        reason = "it belongs to another user";
+    return reason &&
+           answer(question, "what lies where it was to be was refused: %s: %s", path, reason);
 }
 
 static bool cwd_unknown(const struct question *question)

@@ -28,7 +28,7 @@
 
 /* The context of the steps. */
 struct collection {
-    const struct crash_record *record;
+    struct crash_record *record;
     struct bundle bundle;
     struct delivery delivery;
     struct kernel_core *core;    /* NULL: none was found */
@@ -116,6 +116,7 @@ static int find_core(struct collection *collection)
     if (r == 0) {
         bundle->capture_source = "kernel";
         bundle->info = collection->core->info;
+        record_doubt_witness(collection->record, bundle->info);
         log_notice("the core is %s, %llu bytes%s", collection->core->path,
                    (unsigned long long)bundle->info->file_size,
                    bundle->info->truncated ? ", truncated" : "");
@@ -130,10 +131,21 @@ static int find_core(struct collection *collection)
         snprintf(bundle->no_core, sizeof(bundle->no_core), "the core cannot be used: %s",
                  strerrordesc_np(-r));
     bundle->capture_source = "none";
+    record_doubt_witness(collection->record, NULL);
     if (collection->record->maps_fd >= 0 &&
         core_info_from_maps(collection->record->maps_fd, &collection->maps_info) == 0)
         bundle->info = collection->maps_info;
     return -ENOENT;
+}
+
+/* Before anything that may be slow: the log has the stack at once. */
+static void unwind(struct collection *collection)
+{
+    struct stacktrace *trace = &collection->trace;
+
+    if (collection->core &&
+        stacktrace_unwind(&collection->bundle, collection->core, collection->exe_fd, trace) == 0)
+        collection->bundle.frames = trace->frames;
 }
 
 static void collect_stacktrace(struct collection *collection)
@@ -145,13 +157,10 @@ static void collect_stacktrace(struct collection *collection)
         missing(collection, ARTIFACT_STACKTRACE, "there is no core to unwind");
         return;
     }
-    r = stacktrace_unwind(&collection->bundle, collection->core, collection->exe_fd, trace);
-    if (r == 0) {
-        collection->bundle.frames = trace->frames;
+    if (trace->text_fd >= 0)
         (void)deliver(&collection->delivery, ARTIFACT_STACKTRACE, write_fd, &trace->text_fd);
-    } else {
+    else
         missing(collection, ARTIFACT_STACKTRACE, "the core could not be unwound");
-    }
     r = stacktrace_start_gdb(trace, collection->core, collection->exe_fd,
                              collection->record->settings.collect_timeout);
     if (r < 0 && r != -ENOENT)
@@ -183,19 +192,46 @@ static void collect_libs(struct collection *collection)
         (void)deliver(&collection->delivery, ARTIFACT_LIBS, write_libs, collection);
 }
 
-static void collect_gdb(struct collection *collection)
+/* What is in the spool, in order of worth, between crash.json's two forms. */
+static int send_all(struct collection *collection)
 {
-    if (stacktrace_finish_gdb(&collection->trace, &collection->bundle) == 1)
-        (void)deliver(&collection->delivery, ARTIFACT_STACKTRACE, write_fd,
-                      &collection->trace.text_fd);
+    struct delivery *delivery = &collection->delivery;
+    int r;
+
+    if (delivery->spool)
+        send_early_account(delivery);
+    for (int kind = 0; kind < ARTIFACT_CRASH_JSON; kind++)
+        deliver_to_s3(delivery, (enum artifact_kind)kind);
+    r = deliver_account(delivery);
+    deliver_to_s3(delivery, ARTIFACT_CRASH_JSON);
+    return r;
 }
 
-/* The kernel's file is a second copy once the zip is whole. */
+/* gdb's text comes last: it may take two minutes, and the bundle is whole without it. */
+static int collect_gdb(struct collection *collection)
+{
+    struct delivery *delivery = &collection->delivery;
+    int r;
+
+    if (stacktrace_finish_gdb(&collection->trace, &collection->bundle) != 1)
+        return 0;
+    (void)deliver(delivery, ARTIFACT_STACKTRACE, write_fd, &collection->trace.text_fd);
+    deliver_to_s3(delivery, ARTIFACT_STACKTRACE);
+    r = deliver_account(delivery);
+    deliver_to_s3(delivery, ARTIFACT_CRASH_JSON);
+    return r;
+}
+
+/*
+ * The kernel's file is a second copy once the zip is whole. That it is this crash's is certain only
+ * where wait(2) told of the process itself: a shell's word for its child is not enough to delete.
+ */
 static void remove_core(struct collection *collection)
 {
     int r;
 
-    if (!collection->core || !collection->bundle.artifacts[ARTIFACT_CORE].made)
+    if (!collection->core || !collection->bundle.artifacts[ARTIFACT_CORE].made ||
+        collection->record->wait_code == CLD_EXITED)
         return;
     r = kernel_core_remove(collection->core);
     if (r < 0)
@@ -232,7 +268,7 @@ static void collection_free(struct collection *collection)
 }
 
 /* In order of worth: should the container die on the way, the most telling is out. */
-static int collect(const struct crash_record *record)
+static int collect(struct crash_record *record)
 {
     __attribute__((cleanup(collection_free))) struct collection collection = {
         .record = record,
@@ -263,14 +299,20 @@ static int collect(const struct crash_record *record)
     }
 
     collection.exe_fd = executable_open(&collection.bundle);
-    deliver_early_account(&collection.delivery);
+    unwind(&collection);
+    keep_early_account(&collection.delivery);
+    if (!collection.delivery.spool)
+        send_early_account(&collection.delivery);
     collect_stacktrace(&collection);
     collect_core(&collection);
     collect_executable(&collection);
     collect_libs(&collection);
-    collect_gdb(&collection);
+    if (collection.delivery.spool && collection.delivery.s3)
+        (void)deliver_account(&collection.delivery); /* whole here, should sending be cut short */
     remove_core(&collection);
-    r = deliver_account(&collection.delivery);
+    r = send_all(&collection);
+    if (r == 0)
+        r = collect_gdb(&collection);
     tell_result(&collection);
     return r;
 }

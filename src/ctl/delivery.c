@@ -24,7 +24,7 @@ static int take_id(struct delivery *delivery)
     const struct crash_record *record = bundle->record;
     int r;
 
-    for (unsigned ordinal = 1; ordinal <= MAX_ORDINAL; ordinal++) {
+    for (unsigned ordinal = record->ordinal; ordinal <= MAX_ORDINAL; ordinal++) {
         r = bundle_id(record->settings.key_prefix, record->ended_realtime.tv_sec, bundle->hostname,
                       record->settings.run_id, ordinal, bundle->id, sizeof(bundle->id));
         if (r < 0)
@@ -104,7 +104,11 @@ __attribute__((format(printf, 2, 3))) static void fail(struct artifact *artifact
     va_end(arguments);
 }
 
-/* Runs the writer into one sink, to its end. Closes the sink. */
+/*
+ * Runs the writer into one sink, to its end. Closes the sink.
+ *
+ * Returns 0, -EREMOTEIO where the sink failed, or the writer's own -errno.
+ */
 static int fill(struct sink *sink, artifact_writer *write, void *context, struct artifact *artifact)
 {
     _cleanup_sink_ struct sink *owned = sink;
@@ -112,11 +116,17 @@ static int fill(struct sink *sink, artifact_writer *write, void *context, struct
 
     if (r == 0)
         r = sink_commit(owned, artifact->sha256);
-    if (r == 0) {
-        artifact->made = true;
-        artifact->size = owned->size;
+    if (owned->error) {
+        artifact->sink_error = owned->error;
+        return -EREMOTEIO;
     }
-    return r;
+    if (r < 0) {
+        fail(artifact, "cannot be read: %s", strerrordesc_np(-r));
+        return r;
+    }
+    artifact->made = true;
+    artifact->size = owned->size;
+    return 0;
 }
 
 static int to_spool(struct delivery *delivery, const char *name, artifact_writer *write,
@@ -125,13 +135,16 @@ static int to_spool(struct delivery *delivery, const char *name, artifact_writer
     struct sink *sink;
     int r = spool_sink(delivery->spool, name, &sink);
 
-    if (r == 0)
-        r = fill(sink, write, context, artifact);
+    if (r < 0)
+        artifact->sink_error = r;
+    r = r < 0 ? -EREMOTEIO : fill(sink, write, context, artifact);
     artifact->in_cores_dir = r == 0;
-    if (r < 0) {
-        fail(artifact, "cannot be written to the cores dir: %s", strerrordesc_np(-r));
+    if (r == -EREMOTEIO) {
+        fail(artifact, "cannot be written to the cores dir: %s",
+             strerrordesc_np(-artifact->sink_error));
         log_warning("%s cannot be written to %s: %s", name,
-                    delivery->bundle->record->settings.cores_dir, strerrordesc_np(-r));
+                    delivery->bundle->record->settings.cores_dir,
+                    strerrordesc_np(-artifact->sink_error));
     }
     return r;
 }
@@ -141,13 +154,54 @@ static void stop_sending(struct delivery *delivery, const char *name, const char
 {
     snprintf(delivery->s3_error, sizeof(delivery->s3_error),
              "not sent: the upload of %.80s failed: %.120s", name, reason);
-    log_error("nothing more is sent to %s; what is whole stays in %s", s3_destination(delivery->s3),
-              delivery->bundle->record->settings.cores_dir);
+    if (delivery->spool)
+        log_error("nothing more is sent to %s; what is whole stays in %s",
+                  s3_destination(delivery->s3), delivery->bundle->record->settings.cores_dir);
+    else
+        log_error("nothing more is sent to %s, and there is no other place",
+                  s3_destination(delivery->s3));
     s3_close(delivery->s3);
     delivery->s3 = NULL;
 }
 
-static int spool_to_s3(struct delivery *delivery, const char *name, struct artifact *artifact)
+static int straight_to_s3(struct delivery *delivery, const char *name, artifact_writer *write,
+                          void *context, struct artifact *artifact)
+{
+    struct sink *sink;
+    int r = s3_sink(delivery->s3, name, &sink);
+
+    r = r < 0 ? r : fill(sink, write, context, artifact);
+    artifact->in_s3 = r == 0;
+    if (r == 0) {
+        artifact->error[0] = '\0';
+        log_info("%s went straight to %s", name, s3_destination(delivery->s3));
+    } else if (r == -EREMOTEIO) {
+        fail(artifact, "%s", s3_last_error(delivery->s3));
+        stop_sending(delivery, name, artifact->error);
+    }
+    return r;
+}
+
+int deliver(struct delivery *delivery, enum artifact_kind kind, artifact_writer *write,
+            void *context)
+{
+    struct artifact *artifact = &delivery->bundle->artifacts[kind];
+    char name[512];
+    int r = -EREMOTEIO;
+
+    artifact_name(delivery->bundle, kind, name, sizeof(name));
+    artifact->error[0] = '\0';
+    artifact->in_s3 = false;
+    if (delivery->spool)
+        r = to_spool(delivery, name, write, context, artifact);
+    if (r == -EREMOTEIO && delivery->s3)
+        r = straight_to_s3(delivery, name, write, context, artifact);
+    if (r < 0 && r != -EREMOTEIO)
+        log_error("%s cannot be made: %s", name, artifact->error);
+    return r;
+}
+
+static int send_from_spool(struct delivery *delivery, const char *name, struct artifact *artifact)
 {
     _cleanup_close_ int fd = -1;
     uint64_t size;
@@ -165,45 +219,18 @@ static int spool_to_s3(struct delivery *delivery, const char *name, struct artif
     return r;
 }
 
-static int straight_to_s3(struct delivery *delivery, const char *name, artifact_writer *write,
-                          void *context, struct artifact *artifact)
-{
-    struct sink *sink;
-    int r = s3_sink(delivery->s3, name, &sink);
-
-    if (r == 0)
-        r = fill(sink, write, context, artifact);
-    artifact->in_s3 = r == 0;
-    if (r == 0) {
-        artifact->error[0] = '\0';
-        log_info("%s went straight to %s", name, s3_destination(delivery->s3));
-    } else {
-        fail(artifact, "%s", s3_last_error(delivery->s3));
-        stop_sending(delivery, name, artifact->error);
-    }
-    return r;
-}
-
-int deliver(struct delivery *delivery, enum artifact_kind kind, artifact_writer *write,
-            void *context)
+void deliver_to_s3(struct delivery *delivery, enum artifact_kind kind)
 {
     struct artifact *artifact = &delivery->bundle->artifacts[kind];
     char name[512];
-    int r = -ENOENT;
 
+    if (!artifact->in_cores_dir || artifact->in_s3)
+        return;
     artifact_name(delivery->bundle, kind, name, sizeof(name));
-    artifact->error[0] = '\0';
-    if (delivery->spool)
-        r = to_spool(delivery, name, write, context, artifact);
-    if (!delivery->s3) {
-        if (r == 0)
-            fail(artifact, "%s", delivery->s3_error);
-        return r;
-    }
-    if (r < 0)
-        return straight_to_s3(delivery, name, write, context, artifact);
-    (void)spool_to_s3(delivery, name, artifact);
-    return 0;
+    if (delivery->s3)
+        (void)send_from_spool(delivery, name, artifact);
+    else
+        fail(artifact, "%s", delivery->s3_error);
 }
 
 static int write_early_account(void *context, struct sink *sink)
@@ -216,7 +243,16 @@ static int write_account(void *context, struct sink *sink)
     return crash_json_write(context, true, sink);
 }
 
-void deliver_early_account(struct delivery *delivery)
+void keep_early_account(struct delivery *delivery)
+{
+    char name[512];
+
+    artifact_name(delivery->bundle, ARTIFACT_CRASH_JSON, name, sizeof(name));
+    if (delivery->spool && spool_sink(delivery->spool, name, &delivery->early) == 0)
+        (void)write_early_account(delivery->bundle, delivery->early);
+}
+
+void send_early_account(struct delivery *delivery)
 {
     struct artifact ignored = {0};
     char name[512];
@@ -228,11 +264,13 @@ void deliver_early_account(struct delivery *delivery)
 
 int deliver_account(struct delivery *delivery)
 {
+    sink_close(take_ptr(delivery->early));
     return deliver(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle);
 }
 
 void delivery_close(struct delivery *delivery)
 {
+    sink_close(delivery->early);
     if (delivery->spool) {
         spool_release(delivery->spool, delivery->bundle->id);
         spool_close(delivery->spool);

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * Getting artifacts out: the spool first, the network second; and where the spool has no room or
- * doesn't exist, straight into S3.
+ * Getting artifacts out: all of them into the spool first, then over the network; and what the
+ * spool has no room for, or all where there is none, straight into S3.
  */
 
 #include "bundle/crash_json.h"
@@ -14,6 +14,8 @@ struct delivery {
     struct spool *spool;   /* NULL: no cores dir */
     struct s3 *s3;         /* NULL: no bucket, or it can't be reached: s3_error says why */
     char s3_error[256];
+    struct sink
+        *early; /* crash.json's early form, in its .part until the whole one takes its place */
 };
 
 /* Writes an artifact's bytes to a sink, from the beginning each time it is called. Returns 0 or
@@ -28,20 +30,28 @@ typedef int artifact_writer(void *context, struct sink *sink);
 int delivery_open(struct delivery *delivery, struct bundle *bundle);
 
 /*
- * Makes one artifact, or makes it anew, and sends it. What became of it is in
- * bundle->artifacts[kind] and in the log. After a failed upload nothing more is sent: a bucket that
- * refuses one object refuses the next.
+ * Makes one artifact, or makes it anew. What became of it is in bundle->artifacts[kind] and in the
+ * log.
  *
- * Returns 0 if the artifact is whole in at least one place, or -errno.
+ * Returns 0 if it is whole in one place, -EREMOTEIO where no place takes it, or the -errno of its
+ * source.
  */
 int deliver(struct delivery *delivery, enum artifact_kind kind, artifact_writer *write,
             void *context);
 
-/* Leaves crash.json's early form: in the spool under its .part name, in S3 until the final one
- * replaces it. */
-void deliver_early_account(struct delivery *delivery);
+/*
+ * Sends an artifact that is in the spool, unless it was sent already. After a failed upload nothing
+ * more is sent: a bucket that refuses one object refuses the next.
+ */
+void deliver_to_s3(struct delivery *delivery, enum artifact_kind kind);
 
-/* Writes the final crash.json. Returns as deliver(). */
+/* Leaves crash.json's early form in the spool, under its .part name. */
+void keep_early_account(struct delivery *delivery);
+
+/* Sends crash.json's early form, "complete": false; the final one replaces it. */
+void send_early_account(struct delivery *delivery);
+
+/* Writes crash.json as things stand, in place of the one before. Returns as deliver(). */
 int deliver_account(struct delivery *delivery);
 
 void delivery_close(struct delivery *delivery);

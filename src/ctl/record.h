@@ -1,5 +1,6 @@
 #pragma once
 
+#include "capture/core_info.h"
 #include "init/crash_record.h"
 
 /*
@@ -11,3 +12,11 @@
  * Returns 0, -EBADMSG (another version's, or no record at all) or -errno; logged.
  */
 int record_read(int fd, struct crash_record *ret);
+
+/*
+ * PID 1 looks only now and then. What it saw of the process before an execve, or of another one
+ * that had the same pid, is taken out of the record.
+ *
+ * @info  of the core, or NULL where there is none
+ */
+void record_doubt_witness(struct crash_record *record, const struct core_info *info);

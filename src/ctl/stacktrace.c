@@ -2,19 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "capture/gdb.h"
 #include "capture/stack.h"
+#include "util/child.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -29,14 +27,6 @@
 #define TOP_FRAMES 32
 
 #define SECOND_NS 1000000000ll
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
-}
 
 static void print_heading(FILE *out, const struct bundle *bundle)
 {
@@ -117,24 +107,6 @@ static int unwind(const struct bundle *bundle, const struct kernel_core *core, i
     return r;
 }
 
-/* Waits for a child until a deadline, then kills it. Returns its wait status, or -ETIMEDOUT. */
-static int wait_for(pid_t pid, int64_t deadline)
-{
-    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    int status = 0, n = 0;
-
-    do {
-        int64_t left = deadline - now_ns();
-
-        n = poll(&ended, 1, left > 0 ? (int)(left / 1000000) : 0);
-    } while (n < 0 && errno == EINTR);
-    if (n == 0)
-        kill(pid, SIGKILL);
-    waitpid(pid, &status, 0);
-    return n == 0 ? -ETIMEDOUT : status;
-}
-
 static void load_frames(int frames_fd, struct stacktrace *trace)
 {
     if (lseek(frames_fd, 0, SEEK_SET) == 0)
@@ -146,8 +118,9 @@ int stacktrace_unwind(const struct bundle *bundle, const struct kernel_core *cor
 {
     _cleanup_close_ int text_fd = memfd_create("stacktrace", MFD_CLOEXEC);
     _cleanup_close_ int frames_fd = memfd_create("frames", MFD_CLOEXEC);
-    int status;
+    int status = 0;
     pid_t pid;
+    int r;
 
     *ret = (struct stacktrace){.text_fd = -1, .gdb_fd = -1};
     if (text_fd < 0 || frames_fd < 0)
@@ -159,10 +132,10 @@ int stacktrace_unwind(const struct bundle *bundle, const struct kernel_core *cor
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(unwind(bundle, core, exe_fd, text_fd, frames_fd) < 0);
     }
-    status = wait_for(pid, now_ns() + UNWIND_SECONDS * SECOND_NS);
-    if (status == -ETIMEDOUT)
+    r = child_wait(pid, monotonic_ns() + UNWIND_SECONDS * SECOND_NS, &status);
+    if (r == -ETIMEDOUT)
         log_warning("unwinding was cut off after %d s", UNWIND_SECONDS);
-    else if (WIFSIGNALED(status))
+    else if (r == 0 && WIFSIGNALED(status))
         log_warning("libdw died of signal %d over this core", WTERMSIG(status));
 
     load_frames(frames_fd, ret);
@@ -190,7 +163,7 @@ int stacktrace_start_gdb(struct stacktrace *trace, const struct kernel_core *cor
     r = gdb_start(core_path, exe_fd >= 0 ? exe_path : NULL, trace->gdb_fd, &trace->gdb);
     if (r < 0)
         trace->gdb = 0;
-    trace->gdb_deadline = now_ns() + seconds * SECOND_NS;
+    trace->gdb_deadline = monotonic_ns() + seconds * SECOND_NS;
     return r;
 }
 

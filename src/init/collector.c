@@ -50,10 +50,13 @@ static void become_collector(const char *corectl, int record_fd, const struct cr
         (void)dup2(null_fd, STDIN_FILENO);
     (void)dup2(STDERR_FILENO, STDOUT_FILENO);
     (void)setrlimit(RLIMIT_CORE, &no_core);
+    pass_on(STDERR_FILENO);
     pass_on(record_fd);
     pass_on(record->exe_fd);
     pass_on(record->maps_fd);
     signals_reset();
+    /* A background group that writes to a terminal with tostop is stopped otherwise. */
+    (void)signal(SIGTTOU, SIG_IGN);
     /* What an image preloads is meant for its programs; it may be what crashed. */
     for (size_t i = 0; i < sizeof(loader_variables) / sizeof(loader_variables[0]); i++)
         (void)unsetenv(loader_variables[i]);

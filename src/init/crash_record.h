@@ -46,6 +46,7 @@ struct crash_record {
     bool is_program;     /* the program itself, not one of its descendants */
     struct timespec ended_realtime;
     struct timespec ended_boottime;
+    uint32_t ordinal; /* 1, or more for a further crash of the same second */
 
     /*
      * What procfs told of a process while it lived, the latest look. Empty where it couldn't be
@@ -53,6 +54,7 @@ struct crash_record {
      * its that was last seen among those that are gone (0 where there was none).
      */
     pid_t witness_pid;
+    char witness_stat[1024]; /* its /proc/PID/stat then: an execve or a reused pid since shows */
     char cwd[PATH_MAX];
     char exe[PATH_MAX]; /* readlink of /proc/PID/exe: may end in " (deleted)" */
     char cmdline[8192]; /* NUL-separated, as in /proc/PID/cmdline, cut at this size */

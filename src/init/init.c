@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,11 +18,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/*
- * How long a collection may go on once the container is asked to stop: a little less than the 30 s
- * after which ECS and Kubernetes send SIGKILL.
- */
-#define STOP_GRACE_MS 28000
+/* Left of the runtime's patience for coreinit itself, once the collector's time is over. */
+#define STOP_MARGIN_MS 2000
 
 /* What can happen. */
 enum event {
@@ -68,8 +66,7 @@ static void drop_first(struct init *init)
     memmove(&init->waiting[0], &init->waiting[1], init->n_waiting * sizeof(init->waiting[0]));
 }
 
-/* Takes the first of the queue. Where no collector can be started, the next round sees that there
- * is none. */
+/* Takes the first of the queue; init_run() sees it where no collector could be started. */
 static void collect(struct init *init, int signo)
 {
     uint32_t timeout = init->options->settings.collect_timeout;
@@ -81,7 +78,10 @@ static void collect(struct init *init, int signo)
     if (pid < 0)
         return;
     init->collector = pid;
+    init->is_killed = false;
     init->deadline = timeout ? now_ms() + (int64_t)timeout * 1000 : INT64_MAX;
+    if (init->patience < init->deadline)
+        init->deadline = init->patience;
 }
 
 static void kill_collector(struct init *init, int signo)
@@ -89,36 +89,48 @@ static void kill_collector(struct init *init, int signo)
     (void)signo;
     if (!init->collector)
         return;
-    log_error("corectl is killed at its deadline while it collects the crash of pid %d: what is "
-              "whole in %s stays, and so does the kernel's core",
+    log_error("corectl is killed over the crash of pid %d, for its time is over: what is whole in "
+              "%s stays, and so does the kernel's core",
               init->collected, init->options->settings.cores_dir);
+    init->is_killed = true;
     init->deadline = INT64_MAX;
-    /* Its group, with gdb; and itself, should it not have made its group yet. */
+    /* Its group, with all that it started but gdb, which dies of its parent's death; and itself,
+     * should it not have made its group yet. */
     (void)kill(-init->collector, SIGKILL);
     (void)kill(init->collector, SIGKILL);
 }
 
-static void hurry(struct init *init, int signo)
-{
-    int64_t patience = now_ms() + STOP_GRACE_MS;
-    char text[24];
-
-    if (patience < init->deadline)
-        init->deadline = patience;
-    log_warning("%s: asked to stop while a crash is collected, which has %d s left for it; send it "
-                "again to stop at once",
-                signal_text(signo, text, sizeof(text)),
-                (int)((init->deadline - now_ms() + 999) / 1000));
-}
-
-static void give_up(struct init *init, int signo)
+/* The terminal's foreground group was the program's: from now on ^C is meant for us. */
+static void take_terminal(struct init *init, int signo)
 {
     (void)signo;
+    if (tcgetpgrp(STDIN_FILENO) == init->program)
+        (void)tcsetpgrp(STDIN_FILENO, getpgrp());
+}
+
+static void hurry(struct init *init, int signo)
+{
+    int64_t left = (int64_t)init->options->stop_timeout * 1000 - STOP_MARGIN_MS;
+
+    take_terminal(init, signo);
+    if (init->options->stop_timeout) {
+        init->patience = now_ms() + left;
+        if (init->patience < init->deadline)
+            init->deadline = init->patience;
+    }
+    log_warning("asked to stop while a crash is collected: it goes on until %d s before "
+                "COREINIT_STOP_TIMEOUT (%u s); the next signal stops at once",
+                STOP_MARGIN_MS / 1000, init->options->stop_timeout);
+}
+
+static void stop_now(struct init *init, int signo)
+{
     while (init->n_waiting > 0) {
         log_error("the crash of pid %d is not collected: the container is being stopped",
                   init->waiting[0].pid);
         drop_first(init);
     }
+    kill_collector(init, signo);
 }
 
 /*
@@ -130,31 +142,38 @@ static const struct {
     enum doing next;
 } reactions[N_EVENTS][N_DOING] = {
     [PROGRAM_ENDED] = {[RUNNING] = {nothing, DONE},
-                       [BUSY] = {nothing, LAST},
+                       [BUSY] = {take_terminal, LAST},
+                       [LEAVING] = {hurry, STOPPING},
                        [LAST] = {nothing, LAST},
                        [STOPPING] = {nothing, STOPPING}},
     [CRASHED] = {[RUNNING] = {collect, BUSY},
                  [BUSY] = {nothing, BUSY},
+                 [LEAVING] = {nothing, LEAVING},
                  [LAST] = {nothing, LAST},
-                 [STOPPING] = {give_up, STOPPING}},
+                 [STOPPING] = {nothing, STOPPING}},
     [COLLECTED] = {[RUNNING] = {nothing, RUNNING},
                    [BUSY] = {nothing, RUNNING},
+                   [LEAVING] = {nothing, RUNNING},
                    [LAST] = {nothing, DONE},
                    [STOPPING] = {nothing, DONE}},
     [COLLECTED_MORE] = {[RUNNING] = {collect, BUSY},
                         [BUSY] = {collect, BUSY},
+                        [LEAVING] = {collect, LEAVING},
                         [LAST] = {collect, LAST},
-                        [STOPPING] = {give_up, DONE}},
+                        [STOPPING] = {collect, STOPPING}},
     [OVERDUE] = {[RUNNING] = {nothing, RUNNING},
                  [BUSY] = {kill_collector, BUSY},
+                 [LEAVING] = {kill_collector, LEAVING},
                  [LAST] = {kill_collector, LAST},
-                 [STOPPING] = {kill_collector, STOPPING}},
+                 [STOPPING] = {stop_now, STOPPING}},
     [STOP_SIGNAL] = {[RUNNING] = {forward, RUNNING},
-                     [BUSY] = {forward, BUSY},
+                     [BUSY] = {forward, LEAVING},
+                     [LEAVING] = {forward, LEAVING},
                      [LAST] = {hurry, STOPPING},
-                     [STOPPING] = {kill_collector, STOPPING}},
+                     [STOPPING] = {stop_now, STOPPING}},
     [OTHER_SIGNAL] = {[RUNNING] = {forward, RUNNING},
                       [BUSY] = {forward, BUSY},
+                      [LEAVING] = {forward, LEAVING},
                       [LAST] = {nothing, LAST},
                       [STOPPING] = {nothing, STOPPING}},
 };
@@ -207,17 +226,41 @@ static void say_where_core_lies(const struct init *init, const struct crash_reco
                   init->corectl, pattern);
 }
 
+/* Further crashes of a second are told apart by number where no spool can do it. */
+static uint32_t number_in_second(struct init *init, time_t second)
+{
+    init->n_same_second = second == init->last_crash ? init->n_same_second + 1 : 1;
+    init->last_crash = second;
+    return init->n_same_second;
+}
+
+/* The program's own crash goes before those of its descendants. */
+static bool make_room(struct init *init, pid_t pid)
+{
+    pid_t lost = pid;
+
+    if (init->n_waiting < MAX_WAITING)
+        return true;
+    if (pid == init->program) {
+        struct crash_record *last = &init->waiting[--init->n_waiting];
+
+        lost = last->pid;
+        close_fd(last->exe_fd);
+        close_fd(last->maps_fd);
+    }
+    log_error("the crash of pid %d is not collected: %d others wait already", lost, MAX_WAITING);
+    return pid == init->program;
+}
+
 /* Keeps what is lost once the process is reaped; called while it is a zombie. */
 static void record_crash(struct init *init, const siginfo_t *end)
 {
-    struct crash_record *record = &init->waiting[init->n_waiting];
     bool of_child = end->si_code == CLD_EXITED;
+    struct crash_record *record;
 
-    if (init->n_waiting == MAX_WAITING) {
-        log_error("the crash of pid %d is not collected: %d others wait already", end->si_pid,
-                  MAX_WAITING);
+    if (!make_room(init, end->si_pid))
         return;
-    }
+    record = &init->waiting[init->n_waiting];
     memset(record, 0, sizeof(*record));
     record->magic = CRASH_RECORD_MAGIC;
     record->version = CRASH_RECORD_VERSION;
@@ -228,6 +271,7 @@ static void record_crash(struct init *init, const siginfo_t *end)
     record->is_program = end->si_pid == init->program;
     clock_gettime(CLOCK_REALTIME, &record->ended_realtime);
     clock_gettime(CLOCK_BOOTTIME, &record->ended_boottime);
+    record->ordinal = number_in_second(init, record->ended_realtime.tv_sec);
     read_zombie(end->si_pid, "stat", record->stat, sizeof(record->stat));
     read_zombie(end->si_pid, "status", record->status, sizeof(record->status));
     read_zombie(end->si_pid, "limits", record->limits, sizeof(record->limits));
@@ -258,14 +302,18 @@ static bool is_crash(const siginfo_t *end)
 
 static void collector_ended(struct init *init, const siginfo_t *end)
 {
+    const char *cores_dir = init->options->settings.cores_dir;
     char text[24];
 
-    if (end->si_code != CLD_EXITED)
+    if (end->si_code != CLD_EXITED && !init->is_killed)
         log_error(
             "corectl was killed by %s while it collected the crash of pid %d: what is whole in "
             "%s stays, and so does the kernel's core",
-            signal_text(end->si_status, text, sizeof(text)), init->collected,
-            init->options->settings.cores_dir);
+            signal_text(end->si_status, text, sizeof(text)), init->collected, cores_dir);
+    else if (end->si_code == CLD_EXITED && end->si_status != 0)
+        log_error("corectl failed with status %d over the crash of pid %d: what is whole in %s "
+                  "stays, and so does the kernel's core",
+                  end->si_status, init->collected, cores_dir);
     init->collector = 0;
     init->deadline = INT64_MAX;
 }
@@ -317,7 +365,8 @@ static void read_signals(struct init *init)
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(signals[0]); i++) {
         int signo = (int)signals[i].ssi_signo;
 
-        if (signo != SIGCHLD)
+        /* What this process brings upon itself is its own: SIGPIPE where nobody reads the log. */
+        if (signo != SIGCHLD && signals[i].ssi_pid != (uint32_t)getpid())
             react(init, signal_stops(signo) ? STOP_SIGNAL : OTHER_SIGNAL, signo);
     }
 }
@@ -337,7 +386,7 @@ static void look(struct init *init, int64_t now)
 
 int init_run(struct init *init)
 {
-    init->deadline = INT64_MAX;
+    init->deadline = init->patience = INT64_MAX;
     init->doing = RUNNING;
     init->next_look = INT64_MAX;
     if (init->mode->is_on) {
@@ -348,7 +397,7 @@ int init_run(struct init *init)
     while (init->doing != DONE) {
         struct pollfd signals = {.fd = init->signal_fd, .events = POLLIN};
         int64_t now = now_ms();
-        bool is_alive = init->doing == RUNNING || init->doing == BUSY;
+        bool is_alive = init->doing == RUNNING || init->doing == BUSY || init->doing == LEAVING;
 
         if (now >= init->deadline)
             react(init, OVERDUE, 0);
@@ -360,7 +409,7 @@ int init_run(struct init *init)
                                       now));
         read_signals(init);
         reap(init);
-        if (init->doing != RUNNING && init->doing != DONE && !init->collector)
+        while (init->doing != RUNNING && init->doing != DONE && !init->collector)
             react(init, init->n_waiting ? COLLECTED_MORE : COLLECTED, 0);
     }
     return init->exit_status;

@@ -17,7 +17,8 @@
 /* What coreinit is doing. */
 enum doing {
     RUNNING,  /* the program runs */
-    BUSY,     /* the program runs, and the collector works on a descendant's crash */
+    BUSY,     /* the program runs, and the collector works on a crash */
+    LEAVING,  /* as BUSY, and the program was asked to stop meanwhile */
     LAST,     /* the program has ended, the collector still works */
     STOPPING, /* as LAST, but the container is asked to stop */
     DONE,
@@ -37,9 +38,14 @@ struct init {
 
     enum doing doing;
     pid_t collector;   /* 0: none */
+    bool is_killed;    /* the collector, by us */
     pid_t collected;   /* whose crash it works on */
     int64_t next_look; /* CLOCK_MONOTONIC, milliseconds */
     int64_t deadline;  /* of the collector, likewise; INT64_MAX: none */
+    int64_t patience;  /* when the runtime will send SIGKILL; INT64_MAX: not asked to stop */
+
+    time_t last_crash; /* a second of CLOCK_REALTIME */
+    unsigned n_same_second;
 
     struct witnesses witnesses;
     struct crash_record waiting[MAX_WAITING];

@@ -1,6 +1,7 @@
 /* coreinit: PID 1 of a container. main only says the order of things. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -47,7 +48,8 @@ static void prepare_capture(const struct options *options, struct capture_mode *
         if (r < 0)
             log_info("coredump_filter stays as it is: %s", strerrordesc_np(-r));
         if (privilege_share_ptrace(why, sizeof(why)) < 0)
-            log_info("gdb -p cannot attach to a process of another user: %s", why);
+            log_line(options->quiet ? LEVEL_INFO : LEVEL_NOTICE,
+                     "gdb -p may not attach to the program: %s", why);
     }
     mode_decide(options->capture, &core, ret_mode);
 }
@@ -76,7 +78,7 @@ static void show_banner(const struct options *options, const struct init *init)
                    "e.g. team/service");
 }
 
-/* What will be missing after a crash is said before it, whoever listens. */
+/* What will be missing after a crash is said before it. */
 static void warn_of_gaps(const struct init *init)
 {
     if (!init->mode->is_on)
@@ -89,6 +91,21 @@ static void warn_of_gaps(const struct init *init)
                     init->mode->why, init->mode->mend);
 }
 
+/*
+ * Descriptors of ours must not get the numbers 0 to 2 where those were given closed: the
+ * collector's streams go there. Close-on-exec, so that the program finds them closed.
+ */
+static void hold_standard_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     static struct options options;
@@ -97,6 +114,7 @@ int main(int argc, char **argv)
     struct signal_state given;
     int exit_status;
 
+    hold_standard_streams();
     if (!options_read(argc, argv, &options, &exit_status))
         return exit_status;
     init.options = &options;
@@ -117,7 +135,7 @@ int main(int argc, char **argv)
         warn_of_gaps(&init);
 
     witness_init(&init.witnesses);
-    init.program = spawn_program(options.program, &given);
+    init.program = spawn_program(options.program, &given, mode.is_on);
     if (init.program < 0)
         return -init.program;
     log_info("started %s as pid %d", options.program[0], init.program);

@@ -84,6 +84,7 @@ static const struct setting {
     {"capture", "COREINIT_CAPTURE", "", "capture", "auto", set_capture, AT(capture)},
     {"collect-timeout", "COREINIT_COLLECT_TIMEOUT", "", "collect_timeout", "600", set_timeout,
      AT(settings.collect_timeout)},
+    {NULL, "COREINIT_STOP_TIMEOUT", NULL, NULL, "30", set_timeout, AT(stop_timeout)},
     {"config", "COREINIT_CONFIG", NULL, NULL, "", set_path, AT(settings.config)},
     {NULL, "S3_BUCKET", "s3", "bucket", "", set_text, AT(settings.bucket)},
     {NULL, "S3_KEY_PREFIX", "s3", "key_prefix", "issue", set_text, AT(settings.key_prefix)},
@@ -130,6 +131,7 @@ static const char help_text[] =
     "Environment:\n"
     "  S3_BUCKET, S3_KEY_PREFIX (default issue), RUN_ID (default random), and AWS_* as the\n"
     "  AWS SDKs read them. COREINIT_CORECTL: where corectl is, if not beside coreinit.\n"
+    "  COREINIT_STOP_TIMEOUT: seconds that the runtime leaves after SIGTERM, default 30.\n"
     "\n"
     "Exit status: the program's, or 128+signal; 127 not found, 126 not executable; 1 misuse.\n";
 
@@ -266,7 +268,8 @@ static bool read_command_line(int argc, char **argv, struct options *options,
         case ':':
             return misuse("%s needs a value", argv[optind - 1]);
         default:
-            return misuse("unknown option %s", argv[optind - 1]);
+            return optopt ? misuse("unknown option -%c", optopt)
+                          : misuse("unknown option %s", argv[optind - 1]);
         }
     }
     options->program = argv + optind;

@@ -24,6 +24,7 @@ struct options {
 
     bool quiet; /* --quiet, or called by another init's name: no banner */
     enum capture_choice capture;
+    uint32_t stop_timeout; /* seconds from SIGTERM to SIGKILL by the runtime; 0: no limit */
     struct crash_settings settings;
 };
 

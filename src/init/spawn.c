@@ -19,21 +19,21 @@ static int lead_group(void)
     pid_t foreground = tcgetpgrp(STDIN_FILENO);
     pid_t own = getpgrp();
 
-    /* A session leader leads its group already, and may not leave it (setpgid(2)). */
-    if (getpid() != own && setpgid(0, 0) < 0)
+    if (setpgid(0, 0) < 0)
         return -errno;
     if (foreground >= 0 && foreground == own)
         (void)tcsetpgrp(STDIN_FILENO, getpgrp());
     return 0;
 }
 
-static int become_program(char **argv, const struct signal_state *given)
+static int become_program(char **argv, const struct signal_state *given, bool is_traceable)
 {
     int r = lead_group();
 
     if (r < 0)
         return r;
-    privilege_allow_tracers();
+    if (is_traceable)
+        privilege_allow_tracers();
     r = signals_give_back(given);
     if (r < 0)
         return r;
@@ -41,7 +41,7 @@ static int become_program(char **argv, const struct signal_state *given)
     return -errno;
 }
 
-pid_t spawn_program(char **argv, const struct signal_state *given)
+pid_t spawn_program(char **argv, const struct signal_state *given, bool is_traceable)
 {
     _cleanup_close_ int report_fd = -1;
     int ends[2], error = 0;
@@ -55,7 +55,7 @@ pid_t spawn_program(char **argv, const struct signal_state *given)
     report_fd = ends[0];
     pid = fork();
     if (pid == 0) {
-        error = become_program(argv, given);
+        error = become_program(argv, given, is_traceable);
         (void)write_all(ends[1], &error, sizeof(error));
         _exit(127);
     }

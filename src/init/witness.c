@@ -6,13 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "util/proc_stat.h"
 
-#define MAX_PROCESSES_A_LOOK 256
+/* Of one look. Those seen may be strangers, where the pid namespace is the host's. */
+#define MAX_PROCESSES_SEEN 4096
+#define MAX_PROCESSES_LOOKED_AT 256
+
+/* Looks after which a descendant that is gone, and of which nobody has spoken, is forgotten. */
+#define LOOKS_REMEMBERED 3
+
 #define MAX_GENERATIONS 32
 #define MAX_MAPS_BYTES (4u << 20)
 
@@ -36,6 +44,7 @@ static void release(struct witness *witness)
     close_fd(witness->exe_fd);
     close_fd(witness->maps_fd);
     witness->exe_fd = witness->maps_fd = -1;
+    witness->exe_inode = 0;
     witness->pid = 0;
 }
 
@@ -71,19 +80,27 @@ static bool read_link(int dir_fd, const char *name, char *ret, size_t size)
     return true;
 }
 
-/* Keeps the running file open: it may be deleted or replaced before the process dies. */
-static void look_at_exe(struct witness *witness, int proc_fd)
+/*
+ * Keeps hold of the running file, which may be deleted or replaced before the process dies. Nothing
+ * here asks the file system's server, which may hang (FUSE, NFS): not for the attributes, and not
+ * for an open file; the collector opens it.
+ *
+ * Returns whether it is another file than at the last look.
+ */
+static bool look_at_exe(struct witness *witness, int proc_fd)
 {
-    struct stat file;
+    struct statx file;
 
-    if (fstatat(proc_fd, "exe", &file, 0) < 0)
-        return;
-    if (witness->exe_fd >= 0 && file.st_dev == witness->exe_dev && file.st_ino == witness->exe_ino)
-        return;
+    if (statx(proc_fd, "exe", AT_STATX_DONT_SYNC, STATX_INO, &file) < 0 ||
+        (file.stx_dev_major == witness->exe_major && file.stx_dev_minor == witness->exe_minor &&
+         file.stx_ino == witness->exe_inode))
+        return false;
     close_fd(witness->exe_fd);
-    witness->exe_fd = openat(proc_fd, "exe", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    witness->exe_dev = file.st_dev;
-    witness->exe_ino = file.st_ino;
+    witness->exe_fd = openat(proc_fd, "exe", O_PATH | O_CLOEXEC);
+    witness->exe_major = file.stx_dev_major;
+    witness->exe_minor = file.stx_dev_minor;
+    witness->exe_inode = file.stx_ino;
+    return true;
 }
 
 static void look_at_maps(struct witness *witness, int proc_fd)
@@ -120,6 +137,7 @@ static int open_proc(pid_t pid)
 static void look_at(struct witnesses *all, struct witness *witness, pid_t pid)
 {
     _cleanup_close_ int proc_fd = open_proc(pid);
+    bool is_new;
     ssize_t n;
 
     /* A kernel thread or a zombie has no executable. */
@@ -131,28 +149,27 @@ static void look_at(struct witnesses *all, struct witness *witness, pid_t pid)
     }
     witness->pid = pid;
     witness->last_look = all->looks;
-    look_at_exe(witness, proc_fd);
+    is_new = look_at_exe(witness, proc_fd);
+    read_text_at(proc_fd, "stat", witness->stat, sizeof(witness->stat));
     read_link(proc_fd, "cwd", witness->cwd, sizeof(witness->cwd));
     n = read_text_at(proc_fd, "cmdline", witness->cmdline, sizeof(witness->cmdline));
     if (n > 0)
         witness->cmdline_size = (uint32_t)n;
-    if (all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0 || witness->maps_fd < 0)
+    if (is_new || all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0)
         look_at_maps(witness, proc_fd);
 }
 
-/* Field 4 of proc(5)'s stat, behind the name, which may hold anything; 0 where there is no telling.
- */
+/* 0 where there is no telling. */
 static pid_t parent_of(pid_t pid)
 {
     char path[32], text[512];
-    const char *after_name;
+    const char *parent;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     if (read_text_at(AT_FDCWD, path, text, sizeof(text)) < 0)
         return 0;
-    after_name = strrchr(text, ')');
-    /* ") S PPID" */
-    return after_name && strlen(after_name) > 4 ? (pid_t)strtol(after_name + 4, NULL, 10) : 0;
+    parent = proc_stat_field(text, PROC_STAT_PPID);
+    return parent ? (pid_t)strtol(parent, NULL, 10) : 0;
 }
 
 static bool is_descendant(pid_t pid, pid_t self)
@@ -194,15 +211,36 @@ void witness_look_at_program(struct witnesses *all, pid_t program, char *const *
     look_at(all, witness, program);
 }
 
+static bool is_gone(pid_t pid)
+{
+    _cleanup_close_ int proc_fd = open_proc(pid);
+    char exe[PATH_MAX];
+
+    return proc_fd < 0 || !read_link(proc_fd, "exe", exe, sizeof(exe));
+}
+
+/* An executable that is held keeps its file system from being unmounted. */
+static void forget_the_gone(struct witnesses *all)
+{
+    for (size_t i = 1; i < WITNESSES; i++) {
+        struct witness *witness = &all->of[i];
+
+        if (witness->pid && witness->last_look + LOOKS_REMEMBERED < all->looks &&
+            is_gone(witness->pid))
+            release(witness);
+    }
+}
+
 void witness_look(struct witnesses *all, pid_t program)
 {
     _cleanup_close_ int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _Alignas(struct directory_entry) char buffer[4096];
     pid_t self = getpid();
-    int looked = 0;
+    int seen = 0, looked = 0;
     long n;
 
     all->looks++;
+    forget_the_gone(all);
     look_at(all, &all->of[0], program);
     while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < n;) {
@@ -212,10 +250,12 @@ void witness_look(struct witnesses *all, pid_t program)
             at += entry->size;
             if (pid <= 1 || pid == self || pid == program)
                 continue;
-            if (looked++ == MAX_PROCESSES_A_LOOK)
+            if (seen++ == MAX_PROCESSES_SEEN || looked == MAX_PROCESSES_LOOKED_AT)
                 return;
-            if (is_descendant(pid, self))
-                look_at(all, slot_for(all, pid), pid);
+            if (!is_descendant(pid, self))
+                continue;
+            looked++;
+            look_at(all, slot_for(all, pid), pid);
         }
     }
 }
@@ -227,14 +267,6 @@ int witness_interval(const struct witnesses *all)
     for (uint64_t i = 0; i < all->looks && interval < LAST_INTERVAL_MS; i++)
         interval *= 2;
     return interval < LAST_INTERVAL_MS ? interval : LAST_INTERVAL_MS;
-}
-
-static bool is_gone(pid_t pid)
-{
-    _cleanup_close_ int proc_fd = open_proc(pid);
-    char exe[PATH_MAX];
-
-    return proc_fd < 0 || !read_link(proc_fd, "exe", exe, sizeof(exe));
 }
 
 static struct witness *find(struct witnesses *all, pid_t pid, bool of_child)
@@ -273,6 +305,7 @@ void witness_testify(struct witnesses *all, pid_t pid, bool of_child, struct cra
     record->exe_fd = record->maps_fd = -1;
     if (witness) {
         record->witness_pid = witness->pid;
+        strcpy(record->witness_stat, witness->stat);
         strcpy(record->cwd, witness->cwd);
         strcpy(record->exe, witness->exe);
         memcpy(record->cmdline, witness->cmdline, sizeof(record->cmdline));

@@ -11,7 +11,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
 #include "init/crash_record.h"
 
@@ -21,10 +20,11 @@
 struct witness {
     pid_t pid; /* 0: free */
     uint64_t last_look;
-    dev_t exe_dev;
-    ino_t exe_ino;
-    int exe_fd;  /* -1 where it couldn't be opened */
+    uint32_t exe_major, exe_minor;
+    uint64_t exe_inode;
+    int exe_fd;  /* O_PATH, -1 where there is none */
     int maps_fd; /* memfd, -1 where none could be made */
+    char stat[1024];
     char cwd[PATH_MAX];
     char exe[PATH_MAX];
     char cmdline[8192];

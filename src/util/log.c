@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static const char *const level_names[] = {
 /* One buffer, one write: lines of coreinit, corectl and the program never mix within a line. */
 static void write_line(enum log_level level, int error, const char *format, va_list arguments)
 {
+    static bool is_stalled;
     char line[2048];
     const size_t room = sizeof(line) - 1; /* the newline's place */
     size_t used;
@@ -45,10 +47,12 @@ static void write_line(enum log_level level, int error, const char *format, va_l
 
     /*
      * A log driver that stalls must not stall PID 1: a pipe is writable while PIPE_BUF bytes fit,
-     * and a line is less, so this write doesn't block. A closed stderr changes nothing either.
+     * and a line is less. It is waited for once, and not again until it takes something. A closed
+     * stderr changes nothing either.
      */
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, STALL_MS) > 0) {
+    is_stalled = poll(&out, 1, is_stalled ? 0 : STALL_MS) == 0;
+    if (!is_stalled) {
         ssize_t ignored = write(STDERR_FILENO, line, used);
         (void)ignored;
     }

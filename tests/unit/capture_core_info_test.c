@@ -78,6 +78,7 @@ static void a_kernel_core_tells_process_signal_and_modules(void **state)
     info = read_or_fail(fd);
 
     assert_int_equal(info->pid, record.pid);
+    assert_int_equal(info->ppid, getpid());
     assert_int_equal(info->crash_tid, record.pid);
     assert_int_equal(info->signo, SIGSEGV);
     assert_true(info->has_siginfo);
@@ -254,7 +255,8 @@ static void cores_of_other_machines_are_told_from_rubbish(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
-        _cleanup_close_ int fd = make_core_of(7, SIGSEGV);
+        const struct elf_prpsinfo process = made_process(7);
+        _cleanup_close_ int fd = make_core_of(&process, SIGSEGV);
 
         assert_int_equal(pwrite(fd, &changes[i].byte, 1, (off_t)changes[i].offset), 1);
         assert_int_equal(read_error(fd), -ENOTSUP);

@@ -34,6 +34,8 @@ static void a_real_record_is_understood(void **state)
     assert_int_equal(facts.signo, SIGSEGV);
     assert_false(facts.of_child);
     assert_int_equal(facts.pid, record.pid);
+    assert_int_equal(facts.ppid, getpid());
+    assert_string_equal(facts.comm, "capture_crash_f");
     assert_true(facts.knows_core_limit);
     assert_int_equal(facts.core_limit, 12345);
     assert_int_equal(facts.file_limit, 1 << 20);
@@ -59,6 +61,8 @@ static void an_empty_record_leaves_everything_unknown(void **state)
     facts = crash_facts_of(&record);
     assert_int_equal(facts.signo, SIGABRT);
     assert_int_equal(facts.pid, 9);
+    assert_int_equal(facts.ppid, 0);
+    assert_string_equal(facts.comm, "");
     assert_false(facts.knows_start);
     assert_false(facts.knows_core_limit);
     assert_int_equal(facts.file_limit, UINT64_MAX);
@@ -103,6 +107,7 @@ static void a_name_full_of_brackets_and_spaces_is_no_obstacle(void **state)
     strcpy(record.stat, "7 (a) Z 1 ) (b) Z 1 1 1 0 -1 4228684 407 0 1 0 0 0 0 0 20 0 1 0 99925 0 0 "
                         "18446744073709551615 0");
     facts = crash_facts_of(&record);
+    assert_string_equal(facts.comm, "a) Z 1 ) (b");
     assert_true(facts.knows_start);
     /* 999.25 s after boot, 1.25 s before the end. */
     assert_int_equal(facts.started.tv_sec, 1795000000 - 2);
@@ -134,6 +139,44 @@ static void the_innermost_pid_is_the_processs_own(void **state)
     assert_int_equal(crash_facts_of(&record).pid, 4711);
 }
 
+static void a_parent_is_named_as_the_process_names_it_or_not_at_all(void **state)
+{
+    static struct crash_record record;
+
+    (void)state;
+    strcpy(record.stat, "4711 (x) Z 12 1 1 0");
+    strcpy(record.status, "Pid:\t4711\nNSpid:\t4711\nNSpgid:\t1\n");
+    assert_int_equal(crash_facts_of(&record).ppid, 12);
+    strcpy(record.status, "Pid:\t4711\nNSpid:\t4711\t2\nNSpgid:\t1\t1\n");
+    assert_int_equal(crash_facts_of(&record).ppid, 0);
+    strcpy(record.status, "Pid:\t4711\n");
+    assert_int_equal(crash_facts_of(&record).ppid, 0);
+}
+
+static void a_name_that_procfs_escapes_or_cuts_is_unknown(void **state)
+{
+    static const struct {
+        const char *stat, *comm;
+    } cases[] = {
+        {"7 (a\\012b) Z 1", ""},
+        {"7 (a\\\\b) Z 1", ""},
+        {"7 () Z 1", ""},
+        {"7 (a", ""},
+        {"7 )a( Z", ""},
+        {"7", ""},
+        {"7 (a) Z", "a"},
+        {"7 (0123456789abcdef) Z 1", "0123456789abcdef"},
+        {"7 (0123456789abcdefg) Z 1", ""},
+    };
+    static struct crash_record record;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        strcpy(record.stat, cases[i].stat);
+        assert_string_equal(crash_facts_of(&record).comm, cases[i].comm);
+    }
+}
+
 static void groups_are_those_of_the_status(void **state)
 {
     static struct crash_record record;
@@ -163,6 +206,8 @@ int main(void)
         cmocka_unit_test(a_name_full_of_brackets_and_spaces_is_no_obstacle),
         cmocka_unit_test(a_start_after_the_end_is_not_believed),
         cmocka_unit_test(the_innermost_pid_is_the_processs_own),
+        cmocka_unit_test(a_parent_is_named_as_the_process_names_it_or_not_at_all),
+        cmocka_unit_test(a_name_that_procfs_escapes_or_cuts_is_unknown),
         cmocka_unit_test(groups_are_those_of_the_status),
     };
 

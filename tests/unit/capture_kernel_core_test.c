@@ -55,21 +55,41 @@ static void expect_refused(const struct crash_record *record, const char *patter
     assert_non_null(strstr(result.log, "coreinit: warning: "));
 }
 
-/* A process that ended a moment ago by SIGSEGV and left no core, with a begin that is known. */
+/*
+ * A process that ended a moment ago by SIGSEGV and left no core, as if the kernel had written one:
+ * the test plants it. With a relative pattern and none that is taken, everything is looked through.
+ */
 static void record_crash_without_core(const char *cwd, struct crash_record *ret)
 {
     crash_in(cwd, 0, write_to_null, ret);
     assert_int_equal(ret->wait_code, CLD_KILLED);
+    ret->wait_code = CLD_DUMPED;
 }
 
-static void put_core(const char *path, pid_t pid, int signo)
+/* The same as a shell reports it of a child of its, for which nothing more is looked through. */
+static void record_a_shells_report(const char *cwd, struct crash_record *ret)
 {
-    _cleanup_close_ int from = make_core_of(pid, signo);
+    record_crash_without_core(cwd, ret);
+    ret->wait_code = CLD_EXITED;
+    ret->wait_status = 128 + SIGSEGV;
+    ret->witness_pid = 0;
+}
+
+static void put_core_of(const char *path, const struct elf_prpsinfo *process, int signo)
+{
+    _cleanup_close_ int from = make_core_of(process, signo);
     char bytes[4096];
     ssize_t n = pread_full(from, bytes, sizeof(bytes), 0);
 
     assert_true(n > 0);
     write_file(path, bytes, (size_t)n);
+}
+
+static void put_core(const char *path, pid_t pid, int signo)
+{
+    const struct elf_prpsinfo process = made_process(pid);
+
+    put_core_of(path, &process, signo);
 }
 
 static void set_age(const char *path, const struct timespec *of, time_t seconds)
@@ -157,7 +177,7 @@ static void a_stale_core_of_the_same_name_is_refused(void **state)
     record_crash_without_core(*state, &record);
     put_core(path, record.pid, SIGSEGV);
     set_age(path, &record.ended_realtime, -60);
-    expect_refused(&record, "core", "it is older than the process");
+    expect_refused(&record, path, "it is older than the process");
 }
 
 static void the_coarse_clock_of_file_systems_is_allowed_for(void **state)
@@ -177,19 +197,21 @@ static void cores_of_another_pid_or_signal_are_refused(void **state)
 
     record_crash_without_core(*state, &record);
     put_core(in_directory(*state, "core"), record.pid + 1, SIGSEGV);
-    expect_refused(&record, "core", "it is the core of pid");
+    expect_refused(&record, in_directory(*state, "core"), "it is the core of pid");
     put_core(in_directory(*state, "core"), record.pid, SIGBUS);
-    expect_refused(&record, "core", "a process that signal 7 killed");
+    expect_refused(&record, in_directory(*state, "core"), "a process that signal 7 killed");
 }
 
 static void a_symbolic_link_is_refused_anywhere_in_the_programs_directories(void **state)
 {
+    struct elf_prpsinfo process = made_process(7);
     struct crash_record record;
     char pattern[256];
 
     assert_int_equal(mkdir(in_directory(*state, "real"), 0755), 0);
-    record_crash_without_core(*state, &record);
-    put_core(in_directory(*state, "real/core"), record.pid, SIGSEGV);
+    record_a_shells_report(*state, &record);
+    process.pr_ppid = record.pid;
+    put_core_of(in_directory(*state, "real/core"), &process, SIGSEGV);
 
     assert_int_equal(symlink("real/core", in_directory(*state, "core")), 0);
     expect_refused(&record, "core", "it is a symbolic link");
@@ -213,11 +235,11 @@ static void what_is_no_regular_file_is_refused_without_being_opened(void **state
     record_crash_without_core(*state, &record);
     assert_int_equal(mkfifo(in_directory(*state, "core"), 0666), 0);
     alarm(10); /* a fifo that is opened never returns */
-    expect_refused(&record, "core", "it is not a regular file");
+    expect_refused(&record, in_directory(*state, "core"), "it is not a regular file");
     alarm(0);
     assert_int_equal(unlink(in_directory(*state, "core")), 0);
     assert_int_equal(mkdir(in_directory(*state, "core"), 0755), 0);
-    expect_refused(&record, "core", "it is not a regular file");
+    expect_refused(&record, in_directory(*state, "core"), "it is not a regular file");
 }
 
 static void a_file_with_a_second_name_is_refused(void **state)
@@ -228,7 +250,7 @@ static void a_file_with_a_second_name_is_refused(void **state)
     record_crash_without_core(*state, &record);
     put_core(path, record.pid, SIGSEGV);
     assert_int_equal(link(path, in_directory(*state, "second")), 0);
-    expect_refused(&record, "core", "it has 2 links");
+    expect_refused(&record, path, "it has 2 links");
 }
 
 static void a_file_of_another_user_is_refused(void **state)
@@ -241,7 +263,7 @@ static void a_file_of_another_user_is_refused(void **state)
     record_crash_without_core(*state, &record);
     put_core(path, record.pid, SIGSEGV);
     assert_int_equal(chown(path, 12345, 12345), 0);
-    expect_refused(&record, "core", "it belongs to uid 12345");
+    expect_refused(&record, path, "it belongs to uid 12345");
 }
 
 static void what_is_no_core_is_refused(void **state)
@@ -250,7 +272,7 @@ static void what_is_no_core_is_refused(void **state)
 
     record_crash_without_core(*state, &record);
     write_file(in_directory(*state, "core"), "core\n", 5);
-    expect_refused(&record, "core", "it is not an ELF core");
+    expect_refused(&record, in_directory(*state, "core"), "it is not an ELF core");
 }
 
 static void a_core_cut_before_its_notes_is_refused_and_is_the_reason(void **state)
@@ -259,12 +281,12 @@ static void a_core_cut_before_its_notes_is_refused_and_is_the_reason(void **stat
     const char *path = in_directory(*state, "core");
     struct result result;
 
-    crash_in(*state, 0, write_to_null, &record);
+    record_crash_without_core(*state, &record);
     put_core(path, record.pid, SIGSEGV);
     assert_int_equal(truncate(path, 200), 0);
-    expect_refused(&record, "core", "it is cut before its notes end");
+    expect_refused(&record, path, "it is cut before its notes end");
     strcpy(record.limits, "Max core file size        8192                 8192   bytes\n");
-    result = find(&record, "core");
+    result = find(&record, path);
     assert_non_null(strstr(result.why, "it is cut before its notes end"));
 }
 
@@ -314,7 +336,7 @@ static void any_number_of_planted_files_costs_a_few_log_lines(void **state)
         snprintf(name, sizeof(name), "core.%d", i);
         assert_int_equal(symlink("/etc/shadow", in_directory(*state, name)), 0);
     }
-    result = find(&record, "core.%t");
+    result = find(&record, in_directory(*state, "core.%t"));
     assert_int_equal(result.r, -ENOENT);
     for (const char *at = result.log; (at = strchr(at, '\n')); at++)
         lines++;
@@ -362,6 +384,199 @@ static void the_pid_of_the_process_s_own_namespace_counts(void **state)
     put_core(in_directory(*state, "core"), 7, SIGSEGV);
     strcpy(record.status, "Name:\tx\nNStgid:\t900\t7\nNSpid:\t900\t7\nUid:\t0\t0\t0\t0\n");
     expect_found(&record, "core", in_directory(*state, "core"));
+}
+
+static void where_the_kernel_wrote_none_nothing_is_looked_at(void **state)
+{
+    struct crash_record record;
+    struct result result;
+
+    record_crash_without_core(*state, &record);
+    record.wait_code = CLD_KILLED;
+    put_core(in_directory(*state, "core"), record.pid, SIGSEGV);
+    assert_int_equal(mkdir(in_directory(*state, "core.1"), 0755), 0);
+    result = find(&record, "core");
+    assert_int_equal(result.r, -ENOENT);
+    assert_string_equal(result.log, "");
+    assert_non_null(strstr(result.why, "its core limit was 0 bytes"));
+    result = find(&record, in_directory(*state, "core.1"));
+    assert_int_equal(result.r, -ENOENT);
+    assert_string_equal(result.log, "");
+    /* But for the end that wait(2) told, it would have been found. */
+    record.wait_code = CLD_DUMPED;
+    expect_found(&record, "core", in_directory(*state, "core"));
+}
+
+static void a_core_that_the_limit_cut_is_one_that_the_kernel_wrote(void **state)
+{
+    struct crash_record record;
+    struct result result;
+
+    need_cores_in_files();
+    crash_in(*state, 64 * 1024, write_to_null, &record);
+    assert_int_equal(record.wait_code, CLD_DUMPED);
+    result = find(&record, "core");
+    assert_int_equal(result.r, 0);
+    assert_true(result.core->info->truncated);
+    kernel_core_free(result.core);
+}
+
+static void a_core_of_another_name_is_refused(void **state)
+{
+    struct elf_prpsinfo process;
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    process = made_process(record.pid);
+    strcpy(process.pr_fname, "neighbour");
+    put_core_of(path, &process, SIGSEGV);
+    expect_refused(&record, path, "it is the core of another process of that pid, neighbour");
+    /* A name that procfs escapes can't be compared. */
+    memcpy(strchr(record.stat, '(') + 1, "\\012", 4);
+    expect_found(&record, path, path);
+}
+
+static void a_core_of_another_parent_is_refused_where_the_parent_is_certain(void **state)
+{
+    struct elf_prpsinfo process;
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_crash_without_core(*state, &record);
+    process = made_process(record.pid);
+    process.pr_ppid++;
+    put_core_of(path, &process, SIGSEGV);
+    expect_refused(&record, path, "a child of pid ");
+    /* A descendant's parent may have died since. */
+    record.is_program = false;
+    expect_found(&record, path, path);
+    record.is_program = true;
+    snprintf(record.status, sizeof(record.status), "NSpid:\t900\t%d\n", record.pid);
+    expect_found(&record, path, path);
+}
+
+static void beneath_a_shell_only_a_core_of_its_descendants_is_taken(void **state)
+{
+    static const struct {
+        pid_t pid, ppid, witness;
+        bool found;
+    } cases[] = {
+        {70, 50, 0, true},   /* the shell's child */
+        {70, 60, 70, true},  /* the witness */
+        {70, 60, 60, true},  /* the witness's child */
+        {70, 60, 0, false},  /* anyone's */
+        {70, 60, 61, false}, /* not the witness's either */
+        {70, 0, 0, false},   /* another container's first process, and no witness */
+        {50, 1, 0, false},   /* another container's process of the shell's pid */
+    };
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_a_shells_report(*state, &record);
+    strcpy(record.status, "NSpid:\t900\t50\n");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct elf_prpsinfo process = {
+            .pr_pid = cases[i].pid, .pr_ppid = cases[i].ppid, .pr_fname = "child"};
+
+        record.witness_pid = cases[i].witness;
+        put_core_of(path, &process, SIGSEGV);
+        if (cases[i].found)
+            expect_found(&record, "core", path);
+        else
+            expect_refused(&record, "core", "and none of the shell's");
+    }
+}
+
+static int make_maps(uint64_t start, uint64_t offset, const char *path)
+{
+    int fd = memfd_create("maps", MFD_CLOEXEC);
+
+    assert_true(fd >= 0);
+    dprintf(fd, "%lx-%lx r-xp %08lx 08:01 1 %s\n", start, start + 0x1000, offset, path);
+    return fd;
+}
+
+static void a_core_whose_program_lay_elsewhere_in_memory_is_refused(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+    _cleanup_close_ int own = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int elsewhere = -1, a_part = -1, before_execve = -1;
+    char exe[PATH_MAX] = "";
+
+    need_cores_in_files();
+    assert_true(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
+    elsewhere = make_maps(0x10000000, 0, exe);
+    a_part = make_maps(0x10000000, 0x1000, exe);
+    before_execve = make_maps(0x10000000, 0, "/bin/another");
+    crash_in(*state, RLIM_INFINITY, write_to_null, &record);
+
+    record.maps_fd = own; /* fork(2) keeps the addresses */
+    expect_found(&record, path, path);
+    record.maps_fd = elsewhere;
+    expect_refused(&record, path, "which lay elsewhere in memory");
+    record.maps_fd = a_part;
+    expect_found(&record, path, path);
+    record.maps_fd = before_execve;
+    expect_found(&record, path, path);
+    record.maps_fd = elsewhere;
+    record.witness_pid++; /* another process's maps */
+    expect_found(&record, path, path);
+}
+
+/* Looks for the core with the directory as root: everywhere is there. Returns as find() does. */
+static int find_below(const char *root, const struct crash_record *record)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct result result;
+
+        if (chroot(root) < 0 || chdir("/") < 0)
+            _exit(EPERM);
+        result = find(record, "core");
+        kernel_core_free(result.core);
+        _exit(-result.r);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return -WEXITSTATUS(status);
+}
+
+static void where_others_cores_lie_the_arguments_must_agree(void **state)
+{
+    static const char cmdline[] = "server\0--one";
+    static const struct {
+        const char *args;
+        int r;
+    } cases[] = {
+        {"server --one ", 0}, {"server --two ", -ENOENT}, {"server --one more ", 0},
+        {"serv", 0},          {"another ", -ENOENT},      {"", 0},
+    };
+    struct elf_prpsinfo process;
+    struct crash_record record;
+    const char *path = in_directory(*state, "deep/core");
+
+    if (getuid() != 0)
+        skip();
+    assert_int_equal(mkdir(in_directory(*state, "deep"), 0755), 0);
+    record_crash_without_core("/tmp", &record);
+    process = made_process(record.pid);
+    memcpy(record.cmdline, cmdline, sizeof(cmdline) - 1); /* cut: as far as it goes */
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        record.cmdline_size = sizeof(cmdline) - 1;
+        strcpy(process.pr_psargs, cases[i].args);
+        put_core_of(path, &process, SIGSEGV);
+        assert_int_equal(find_below(*state, &record), cases[i].r);
+        record.cmdline_size = 0;
+        assert_int_equal(find_below(*state, &record), 0);
+        /* Where it was to be, a program that rewrites its arguments is no surprise. */
+        record.cmdline_size = sizeof(cmdline) - 1;
+        expect_found(&record, path, path);
+    }
 }
 
 static void removing_takes_the_very_file_and_no_other(void **state)
@@ -483,6 +698,13 @@ int main(void)
         CORE_TEST(any_number_of_planted_files_costs_a_few_log_lines),
         CORE_TEST(a_shell_that_reports_its_childs_crash_has_its_childs_core_found),
         CORE_TEST(the_pid_of_the_process_s_own_namespace_counts),
+        CORE_TEST(where_the_kernel_wrote_none_nothing_is_looked_at),
+        CORE_TEST(a_core_that_the_limit_cut_is_one_that_the_kernel_wrote),
+        CORE_TEST(a_core_of_another_name_is_refused),
+        CORE_TEST(a_core_of_another_parent_is_refused_where_the_parent_is_certain),
+        CORE_TEST(beneath_a_shell_only_a_core_of_its_descendants_is_taken),
+        CORE_TEST(a_core_whose_program_lay_elsewhere_in_memory_is_refused),
+        CORE_TEST(where_others_cores_lie_the_arguments_must_agree),
         CORE_TEST(removing_takes_the_very_file_and_no_other),
         CORE_TEST(a_stream_is_the_file_with_its_holes_told_apart),
         cmocka_unit_test(a_file_that_shrinks_while_it_is_read_is_an_error),

@@ -462,7 +462,8 @@ static void a_truncated_core_is_unwound_as_far_as_it_goes(void **state)
 
 static void a_core_without_modules_or_threads_is_no_obstacle(void **state)
 {
-    struct core empty = {.fd = make_core_of(7, SIGSEGV)};
+    const struct elf_prpsinfo process = made_process(7);
+    struct core empty = {.fd = make_core_of(&process, SIGSEGV)};
     struct stack *stack;
 
     (void)state;

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/procfs.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -170,6 +171,7 @@ UNUSED static void record_end(pid_t pid, const char *cwd, struct crash_record *r
     ret->wait_code = end.si_code;
     ret->wait_status = end.si_status;
     ret->pid = ret->witness_pid = pid;
+    ret->is_program = true;
     ret->exe_fd = ret->maps_fd = -1;
     snprintf(ret->cwd, sizeof(ret->cwd), "%s", cwd);
     clock_gettime(CLOCK_REALTIME, &ret->ended_realtime);
@@ -289,14 +291,22 @@ UNUSED static int make_core(const struct made_note *notes, size_t n_notes)
     return fd;
 }
 
-/* The notes that every core has, of one process and signal. */
-UNUSED static int make_core_of(pid_t pid, int signo)
+/* A child of the test's, which has its name. */
+UNUSED static struct elf_prpsinfo made_process(pid_t pid)
 {
-    const struct elf_prstatus status = {.pr_pid = pid, .pr_cursig = (short)signo};
-    const struct elf_prpsinfo process = {.pr_pid = pid, .pr_fname = "made"};
+    struct elf_prpsinfo process = {.pr_pid = pid, .pr_ppid = getpid()};
+
+    assert_int_equal(prctl(PR_GET_NAME, process.pr_fname), 0);
+    return process;
+}
+
+/* The notes that every core has, of one process and signal. */
+UNUSED static int make_core_of(const struct elf_prpsinfo *process, int signo)
+{
+    const struct elf_prstatus status = {.pr_pid = process->pr_pid, .pr_cursig = (short)signo};
     const struct made_note notes[] = {
         {"CORE", NT_PRSTATUS, &status, sizeof(status)},
-        {"CORE", NT_PRPSINFO, &process, sizeof(process)},
+        {"CORE", NT_PRPSINFO, process, sizeof(*process)},
     };
 
     return make_core(notes, 2);

@@ -234,6 +234,29 @@ static void a_directory_in_the_cores_way_is_named(void **state)
     expect("/core: it is not a regular file");
 }
 
+static void a_file_in_the_cores_way_that_the_kernel_does_not_write_to_is_named(void **state)
+{
+    struct crash_record record;
+    const char *path = in_directory(*state, "core");
+
+    record_plain_crash(*state, &record);
+    write_file(path, "", 0);
+    ask(&record, "core", false);
+    expect("undumpable");
+    assert_int_equal(link(path, in_directory(*state, "second")), 0);
+    ask(&record, "core", false);
+    expect("/core: it has several links");
+    ask(&record, path, false);
+    expect("/core: it has several links");
+    assert_int_equal(unlink(in_directory(*state, "second")), 0);
+    strcpy(record.status, "Uid:\t12345\t12345\t12345\t12345\n");
+    ask(&record, "core", false);
+    expect("/core: it belongs to another user");
+    /* Which of many it would have been isn't known. */
+    ask(&record, "core%t", false);
+    assert_null(strstr(why, "/core: "));
+}
+
 static void a_core_that_was_written_and_is_gone_is_called_so(void **state)
 {
     struct crash_record record;
@@ -303,6 +326,7 @@ int main(void)
         CORE_TEST(a_read_only_or_full_file_system_is_named),
         CORE_TEST(an_undumpable_process_is_the_last_guess),
         CORE_TEST(a_directory_in_the_cores_way_is_named),
+        CORE_TEST(a_file_in_the_cores_way_that_the_kernel_does_not_write_to_is_named),
         CORE_TEST(a_core_that_was_written_and_is_gone_is_called_so),
         CORE_TEST(a_core_that_was_written_and_overwritten_is_called_so),
         CORE_TEST(sigkill_leaves_none_and_memory_is_the_usual_cause),

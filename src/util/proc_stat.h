@@ -1,0 +1,12 @@
+#pragma once
+
+/*
+ * One field of proc_pid_stat(5)'s line, by its number there (from 3: the name in field 2 may hold
+ * blanks and parentheses, so what follows is found from behind it).
+ *
+ * Returns where the field begins in @stat, or NULL where the line is cut before it.
+ */
+const char *proc_stat_field(const char *stat, unsigned field);
+
+#define PROC_STAT_PPID 4
+#define PROC_STAT_STARTTIME 22 /* clock ticks since boot */
