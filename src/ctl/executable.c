@@ -3,29 +3,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capture/build_id.h"
+#include "capture/regular_file.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
-static int open_regular(const char *path)
-{
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat file;
-
-    if (fd < 0 || fstat(fd, &file) < 0)
-        return -errno;
-    return S_ISREG(file.st_mode) ? take_fd(&fd) : -ENOENT;
-}
-
-static bool is_the_one(int fd, const struct core_module *executable)
+static bool is_the_one(int fd, const char *path, const struct core_module *executable)
 {
     char build_id[sizeof(executable->build_id)];
 
-    if (!executable || !executable->build_id[0])
+    if (!executable)
         return true; /* nothing to tell it by */
+    if (!executable->build_id[0])
+        return strncmp(executable->path, path, strlen(path)) == 0;
     return build_id_of_file(fd, build_id, sizeof(build_id)) == 0 &&
            strcmp(build_id, executable->build_id) == 0;
 }
@@ -39,15 +31,15 @@ int executable_open(const struct bundle *bundle)
     const char *paths[] = {executable ? executable->path : "", record->exe};
     int error = -ENOENT;
 
-    if (record->exe_fd >= 0 && is_the_one(record->exe_fd, executable)) {
+    if (record->exe_fd >= 0 && is_the_one(record->exe_fd, record->exe, executable)) {
         int fd = fcntl(record->exe_fd, F_DUPFD_CLOEXEC, 3);
 
         return fd < 0 ? -errno : fd;
     }
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        _cleanup_close_ int fd = paths[i][0] ? open_regular(paths[i]) : -ENOENT;
+        _cleanup_close_ int fd = paths[i][0] ? open_regular_at(AT_FDCWD, paths[i], 0) : -ENOENT;
 
-        if (fd >= 0 && is_the_one(fd, executable))
+        if (fd >= 0 && is_the_one(fd, paths[i], executable))
             return take_fd(&fd);
         if (fd >= 0)
             error = -ESTALE;

@@ -318,13 +318,14 @@ static void collector_ended(struct init *init, const siginfo_t *end)
     init->deadline = INT64_MAX;
 }
 
-static void process_ended(struct init *init, const siginfo_t *end)
+/* Returns whether it was the program. */
+static bool process_ended(struct init *init, const siginfo_t *end)
 {
     bool is_program = end->si_pid == init->program;
 
     if (end->si_pid == init->collector) {
         collector_ended(init, end);
-        return;
+        return false;
     }
     if (is_crash(end)) {
         if (end->si_code != CLD_EXITED)
@@ -337,24 +338,28 @@ static void process_ended(struct init *init, const siginfo_t *end)
         log_info("the program (pid %d) ended with status %d", init->program, init->exit_status);
         if (init->options->is_expected[init->exit_status & 0xff])
             init->exit_status = 0;
-        react(init, PROGRAM_ENDED, 0);
     } else if (init->options->warn_on_reap) {
         log_warning("reaped pid %d, which is not the program", end->si_pid);
     }
+    return is_program;
 }
 
 /* Looks at each dead child while it is a zombie, then reaps it. */
 static void reap(struct init *init)
 {
+    bool is_program_ended = false;
     siginfo_t end;
 
     for (;;) {
         end.si_pid = 0;
         if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT) < 0 || end.si_pid == 0)
-            return;
-        process_ended(init, &end);
+            break;
+        is_program_ended |= process_ended(init, &end);
         (void)waitid(P_PID, (id_t)end.si_pid, &end, WEXITED | WNOHANG);
     }
+    /* Last: the crashes of children that became ours with its end are collected too. */
+    if (is_program_ended)
+        react(init, PROGRAM_ENDED, 0);
 }
 
 static void read_signals(struct init *init)

@@ -83,7 +83,10 @@ static void add_mend(struct s3_failure *failure, const char *mend)
 
 void s3_failure_of_curl(CURLcode code, const char *detail, long os_error, struct s3_failure *ret)
 {
-    s3_failure_of(-EIO, ret, "%s", detail[0] != '\0' ? detail : curl_easy_strerror(code));
+    /* libcurl quotes a proxy's URL that it can't use, password included. */
+    if (detail[0] == '\0' || strchr(detail, '@'))
+        detail = curl_easy_strerror(code);
+    s3_failure_of(-EIO, ret, "%s", detail);
     for (size_t i = 0; i < sizeof(curl_meanings) / sizeof(curl_meanings[0]); i++) {
         if (curl_meanings[i].code != code)
             continue;

@@ -218,10 +218,11 @@ def test_what_could_not_be_had_is_one_line_and_no_failure(run):
 class Terminal:
     """coreinit in a session of its own on a pseudo terminal, as `docker run -it` starts it."""
 
-    def __init__(self, *command):
+    def __init__(self, *command, cwd="/", env=None):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(command[0], list(map(str, command)), clean_environment())
+            os.chdir(cwd)
+            os.execve(command[0], list(map(str, command)), env or clean_environment())
         self.seen = ""
 
     def expect(self, pattern, timeout=20):
@@ -288,6 +289,68 @@ def test_a_stalled_log_reader_does_not_stall_the_init(run):
     os.close(write_end)
     assert init.wait(timeout=20) == 6
     os.close(read_end)
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_end_the_program(run):
+    """PID 1's own SIGPIPE is blocked and lands in its signalfd: it isn't the program's."""
+    script = f"exec 2>/dev/null; sleep 0.5; {CRASH} orphan 1; echo survived"
+    init = run.start("--", "sh", "-c", script)
+    init.stderr.close()
+    assert init.stdout.read() == "survived\n"
+    assert init.wait(timeout=20) == 0
+
+
+def test_a_stalled_log_does_not_delay_signals_line_by_line(run):
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    try:
+        while True:
+            os.write(write_end, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(write_end, True)
+    init = run.start("-w", "--", "sh", "-c", f"{CRASH} orphans 200 2>&-; echo done 2>&-",
+                     stderr=write_end)
+    os.close(write_end)
+    before = time.monotonic()
+    assert init.stdout.read() == "done\n"
+    assert init.wait(timeout=20) == 0
+    assert time.monotonic() - before < 15
+    os.close(read_end)
+
+
+def test_closed_standard_streams_stay_closed_and_cost_no_bundle(run):
+    listing = ["ls", "-l", "/proc/self/fd"]
+    bare = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", COREINIT, "-q", "--", *listing],
+                          env=clean_environment(), capture_output=True, text=True, timeout=20)
+    assert "/dev/null" not in bare.stdout and " 0 -> /proc" in bare.stdout
+    result = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", COREINIT, "--", CRASH, "segv"],
+                            env=run.environment(), cwd=run.cwd, capture_output=True, text=True,
+                            timeout=60)
+    assert result.returncode == 139
+    assert list(run.cores.glob("*.crash.json")), result.stderr
+
+
+def test_the_program_may_be_traced_under_yama_unless_capture_is_off(run, tmp_path):
+    def asks(*options):
+        trace = tmp_path / "trace"
+        run(*options, "--", "true", pid1=False,
+            wrapper=["strace", "-f", "-e", "trace=prctl", "-o", trace])
+        return "PR_SET_PTRACER" in trace.read_text()
+
+    assert asks("-q") and not asks("-q", "--capture=off")
+
+
+def test_control_c_reaches_the_init_once_the_program_is_dead(run, tmp_path):
+    fake = tmp_path / "corectl"
+    fake.write_text("#!/bin/sh\necho collecting; sleep 60\n")
+    fake.chmod(0o755)
+    terminal = Terminal(COREINIT, "--", CRASH, "abort", cwd=run.cwd,
+                        env=run.environment(COREINIT_CORECTL=fake))
+    terminal.expect("collecting")
+    terminal.type("\x03")
+    terminal.expect("asked to stop")
+    terminal.type("\x03")
+    assert terminal.status() == 134
 
 
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's runtime allocates")
