@@ -17,6 +17,9 @@
 #include "util/io.h"
 #include "util/log.h"
 
+/* A garbled core may name hundreds of thousands of files. */
+#define MOST_LEFT_OUT_TOLD 16
+
 #define LIBS_LEVEL 5 /* code gets 1 % larger than at 9, in a sixth of its time */
 
 /* What is in the archive. */
@@ -31,6 +34,7 @@ struct archive {
     const char *root;
     struct member *members;
     size_t n_members, room;
+    size_t n_left_out;
 };
 
 static void free_members(struct archive *archive)
@@ -167,7 +171,8 @@ static int add_module(struct archive *archive, const struct core_module *module)
 
     problem = module->path[0] == '/' ? open_module(archive, module, &fd, &st) : "it has no path";
     if (problem) {
-        log_warning("%s is left out of .libs.zip: %s", module->path, problem);
+        if (archive->n_left_out++ < MOST_LEFT_OUT_TOLD)
+            log_warning("%s is left out of .libs.zip: %s", module->path, problem);
         return 0;
     }
     return add_file(archive, module->path + 1, fd, &st);
@@ -251,5 +256,8 @@ int libs_write(const struct core_info *info, int core_fd, const char *exe_path, 
             r = add_module(&archive, &info->modules[i]);
     if (r == 0 && core_fd >= 0)
         r = add_link_names(&archive, info, core_fd);
+    if (archive.n_left_out > MOST_LEFT_OUT_TOLD)
+        log_warning("%zu more files are left out of .libs.zip",
+                    archive.n_left_out - MOST_LEFT_OUT_TOLD);
     return r < 0 ? r : zip_finish(zip);
 }

@@ -10,7 +10,8 @@
 #include <time.h>
 
 /*
- * Walks through every file system that can hold a core, by fts(3), following no symbolic link.
+ * Walks through every local file system that can hold a core, following no symbolic link. Those of
+ * the network are left out: their server may not answer.
  *
  * @since    directories whose mtime is older are left out
  * @seconds  when it gives up

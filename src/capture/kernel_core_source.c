@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -18,15 +19,23 @@ struct file_source {
     char piece[PIECE_BYTES];
 };
 
-/* Sets the end of the data that begins at @at, or tells the hole there. Returns 1 for a hole. */
+/*
+ * Sets the end of the data that begins at @at, or tells the hole there.
+ *
+ * Returns 1 for a hole, 0 for data, or -ENODATA where someone cut the file meanwhile.
+ */
 static int look_ahead(struct file_source *source, struct core_run *ret)
 {
     const uint64_t size = source->base.size;
     off_t data = lseek(source->fd, (off_t)source->at, SEEK_DATA);
+    struct stat st;
     off_t end;
 
-    if (data < 0 && errno == ENXIO) /* nothing but a hole up to the end */
+    if (data < 0 && errno == ENXIO) { /* nothing but a hole up to the end, or that is nearer now */
+        if (fstat(source->fd, &st) < 0 || (uint64_t)st.st_size < size)
+            return -ENODATA;
         data = (off_t)size;
+    }
     if (data < 0 || (uint64_t)data == source->at) {
         end = data < 0 ? -1 : lseek(source->fd, data, SEEK_HOLE);
         /* A file system that can't tell has data only. */
@@ -44,10 +53,15 @@ static int next(struct core_source *base, struct core_run *ret)
     struct file_source *source = (struct file_source *)base;
     uint64_t size;
     ssize_t n;
+    int r = 0;
 
     if (source->at == base->size)
         return 0;
-    if (source->data_end <= source->at && look_ahead(source, ret)) {
+    if (source->data_end <= source->at)
+        r = look_ahead(source, ret);
+    if (r < 0)
+        return r;
+    if (r > 0) {
         source->at += ret->size;
         return 1;
     }

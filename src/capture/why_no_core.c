@@ -19,7 +19,7 @@
 
 #define MEND_PATTERN                                                                               \
     "set kernel.core_pattern on the host to a file, e.g. sysctl "                                  \
-    "kernel.core_pattern=/cores/core.%e.%p"
+    "kernel.core_pattern=/cores/core.%e.%h.%P"
 #define MEND_LIMIT                                                                                 \
     "raise it: docker run --ulimit core=-1, or ulimits with name core and -1 in the ECS task "     \
     "definition"

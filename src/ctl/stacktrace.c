@@ -32,12 +32,14 @@ static void print_heading(FILE *out, const struct bundle *bundle)
 {
     const struct core_info *info = bundle->info;
 
-    fprintf(out, "%s: pid %d, %s", bundle->id, info->pid, info->comm);
+    fprintf(out, "%s: pid %d, ", bundle->id, info->pid);
+    for (const char *at = info->comm; *at; at++) /* the program chose it */
+        fputc(*at >= ' ' && *at < 0x7f ? *at : '?', out);
     if (info->signo)
         fprintf(out, ", killed by signal %d (SIG%s)", info->signo,
                 sigabbrev_np(info->signo) ? sigabbrev_np(info->signo) : "?");
-    if (bundle->record->exe[0])
-        fprintf(out, ", %s", bundle->record->exe);
+    if (info->knows_executable)
+        fprintf(out, ", %s", info->modules[0].path);
     fputc('\n', out);
     if (info->truncated)
         fprintf(out,

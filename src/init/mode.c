@@ -45,7 +45,7 @@ static void directory_of(const char *pattern, char *ret, size_t size)
 static void decide_kernel(const struct rlimit *core, struct capture_mode *mode)
 {
     static const char set_pattern[] =
-        "set kernel.core_pattern to a file on the host, e.g. /cores/core.%e.%p";
+        "set kernel.core_pattern to a file on the host, e.g. /cores/core.%e.%h.%P";
     char pattern[256], directory[PATH_MAX], limit[32], uses_pid[8];
 
     if (read_text_at(AT_FDCWD, "/proc/sys/kernel/core_pattern", pattern, sizeof(pattern)) < 0) {

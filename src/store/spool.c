@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "bundle/name.h"
@@ -373,15 +372,6 @@ int spool_read(struct spool *spool, const char *name, uint64_t *ret_size)
         return -EPERM;
     *ret_size = (uint64_t)file.st_size;
     return take_fd(&fd);
-}
-
-uint64_t spool_free_bytes(struct spool *spool)
-{
-    struct statvfs fs;
-
-    if (fstatvfs(spool->dir_fd, &fs) < 0 || fs.f_blocks == 0)
-        return UINT64_MAX;
-    return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 void spool_close(struct spool *spool)

@@ -56,9 +56,5 @@ int spool_sink(struct spool *spool, const char *name, struct sink **ret);
  */
 int spool_read(struct spool *spool, const char *name, uint64_t *ret_size);
 
-/* Bytes that an unprivileged writer can still put there (statvfs(3)), or UINT64_MAX where unknown.
- */
-uint64_t spool_free_bytes(struct spool *spool);
-
 /* Frees the spool and gives its claim back; NULL is fine. */
 void spool_close(struct spool *spool);

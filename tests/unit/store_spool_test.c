@@ -363,17 +363,14 @@ static void a_full_disk_is_told_and_leaves_nothing(void **state)
     char hash[65];
 
     (void)state;
-    assert_int_equal(spool_free_bytes(spool), 64 * 1024);
     assert_int_equal(spool_sink(spool, "a", &sink), 0);
     assert_int_equal(sink_write(sink, data, sizeof(data)), 0);
-    assert_int_equal(spool_free_bytes(spool), 16 * 1024);
     assert_int_equal(sink_write(sink, data, sizeof(data)), -ENOSPC);
     assert_int_equal(sink_write(sink, data, 1), -ENOSPC);
     assert_int_equal(sink_commit(sink, hash), -ENOSPC);
     sink_close(sink);
     assert_absent("small/a");
     assert_absent("small/a.part");
-    assert_int_equal(spool_free_bytes(spool), 64 * 1024);
     spool_close(spool);
     assert_int_equal(umount("small"), 0);
 }
