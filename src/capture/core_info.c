@@ -24,6 +24,9 @@
 /* vm.max_map_count is 65,530 by default and a million at its most generous. */
 #define MOST_SEGMENTS (1u << 21)
 
+/* A process has at most kernel.threads-max; what a garbled core has is cut here. */
+#define MOST_THREADS (1u << 16)
+
 /* The kernel writes one; gcore(1) of old wrote a few. */
 #define MOST_NOTE_SEGMENTS 8
 
@@ -72,7 +75,7 @@ static int read_thread(struct reader *reader, const struct elf_note *note)
     struct elf_prstatus status;
     int r;
 
-    if (note->desc_size != sizeof(status))
+    if (note->desc_size != sizeof(status) || info->n_threads == MOST_THREADS)
         return 0;
     r = read_desc(reader, note, &status, sizeof(status));
     if (r < 0)

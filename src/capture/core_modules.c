@@ -7,6 +7,9 @@
 #include "capture/regular_file.h"
 #include "util/cleanup.h"
 
+/* Far more than any program loads; a garbled core may name any number. */
+#define MOST_MODULES 4096
+
 static int compare_by_path(const void *left, const void *right)
 {
     const struct core_mapping *const *a = left, *const *b = right;
@@ -110,7 +113,8 @@ int core_modules_find(int core_fd, uint64_t executable_address, struct core_info
         by_path[i] = &info->mappings[i];
     qsort(by_path, info->n_mappings, sizeof(by_path[0]), compare_by_path);
 
-    for (size_t first = 0; first < info->n_mappings; first = end) {
+    for (size_t first = 0; first < info->n_mappings && info->n_modules < MOST_MODULES;
+         first = end) {
         const struct core_mapping *beginning;
         bool has_code;
 

@@ -216,6 +216,15 @@ def test_a_second_crash_of_the_same_second_gets_its_own_name(run):
     assert first + "-2" in {b.id for b in found}
 
 
+def test_a_crash_that_only_comes_to_light_with_the_programs_end_is_bundled(run):
+    """The program never waited for its child; the zombie becomes coreinit's when the program ends."""
+    script = "import os, time\nif os.fork() == 0: os.abort()\ntime.sleep(1)"
+    result = run("--", "/usr/bin/python3", "-c", script)
+    assert result.returncode == 0
+    bundle, = bundles(run.cores)
+    assert bundle.account["signal"]["name"] == "SIGABRT" and not bundle.account["program"]
+
+
 # What happens when the collector fails.
 
 def fake_corectl(tmp_path, script):

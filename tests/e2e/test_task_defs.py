@@ -128,8 +128,10 @@ def test_the_log_router_can_dump_and_be_debugged(task_def):
     assert {"name": "core", "softLimit": -1, "hardLimit": -1} in container["ulimits"]
     assert "SYS_PTRACE" in container["linuxParameters"]["capabilities"]["add"]
     assert container["linuxParameters"]["initProcessEnabled"] is True
-    # A relative core_pattern puts the core into the working directory.
-    assert container["workingDirectory"] == "/cores"
+    # A relative core_pattern puts the core into the working directory: one that no task shares.
+    (work,) = [m for m in container["mountPoints"] if m["containerPath"] == "/work"]
+    assert container["workingDirectory"] == "/work"
+    assert {"name": work["sourceVolume"]} in task_def["volumes"]
     # ECS waits at most two minutes on Fargate.
     assert 30 < container["stopTimeout"] <= 120
 
