@@ -4,17 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What follows @name in the line that begins with it, or NULL. */
-static const char *find_line(const char *text, const char *name)
-{
-    size_t size = strlen(name);
-
-    while (text && strncmp(text, name, size) != 0) {
-        text = strchr(text, '\n');
-        text = text ? text + 1 : NULL;
-    }
-    return text ? text + size : NULL;
-}
+#include "util/proc_text.h"
 
 void process_comm(const char *stat, char *ret, size_t size)
 {
@@ -28,7 +18,7 @@ void process_comm(const char *stat, char *ret, size_t size)
 
 int64_t process_real_id(const char *status, const char *line)
 {
-    const char *text = find_line(status, line);
+    const char *text = proc_line(status, line);
     long long id;
 
     return text && sscanf(text, "%lld", &id) == 1 ? id : -1;
@@ -47,7 +37,7 @@ static bool read_limit(const char *text, uint64_t *ret)
 
 bool process_limit(const char *limits, const char *name, uint64_t *ret_soft, uint64_t *ret_hard)
 {
-    const char *text = find_line(limits, name);
+    const char *text = proc_line(limits, name);
     char soft[24], hard[24], after[2];
 
     /* Something behind the second number shows that it wasn't cut. */

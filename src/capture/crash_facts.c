@@ -6,41 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "util/proc_stat.h"
+#include "util/core_signals.h"
+#include "util/proc_text.h"
 
 #define SECOND_NS 1000000000ll
 
 /* linux/capability.h; not worth a dependency on libcap. */
 #define CAP_DAC_OVERRIDE_BIT 1
 
-/* signal(7), "Core". */
-static const int core_signals[] = {SIGQUIT, SIGILL,  SIGTRAP, SIGABRT, SIGBUS,
-                                   SIGFPE,  SIGSEGV, SIGXCPU, SIGXFSZ, SIGSYS};
-
-static int core_signal(int signo)
-{
-    for (size_t i = 0; i < sizeof(core_signals) / sizeof(core_signals[0]); i++)
-        if (core_signals[i] == signo)
-            return signo;
-    return 0;
-}
-
-/* The rest of the line that begins with @name, or NULL. */
-static const char *find_line(const char *text, const char *name)
-{
-    const size_t size = strlen(name);
-
-    for (; text; text = strchr(text, '\n')) {
-        text += *text == '\n';
-        if (strncmp(text, name, size) == 0)
-            return text + size;
-    }
-    return NULL;
-}
-
 static void find_pids(const struct crash_record *record, struct crash_facts *ret)
 {
-    const char *pids = find_line(record->status, "NSpid:");
+    const char *pids = proc_line(record->status, "NSpid:");
     const char *parent = proc_stat_field(record->stat, PROC_STAT_PPID);
     size_t namespaces = 0;
     char *end;
@@ -94,7 +70,7 @@ static bool find_start(const struct crash_record *record, struct timespec *ret)
 
 static bool find_limit(const char *limits, const char *name, uint64_t *ret)
 {
-    const char *line = find_line(limits, name);
+    const char *line = proc_line(limits, name);
     char soft[24];
 
     if (!line || sscanf(line, "%23s", soft) != 1)
@@ -106,7 +82,7 @@ static bool find_limit(const char *limits, const char *name, uint64_t *ret)
 /* The fourth of real, effective, saved and file system id. */
 static int64_t find_fs_id(const char *status, const char *name)
 {
-    const char *line = find_line(status, name);
+    const char *line = proc_line(status, name);
     long long id;
 
     return line && sscanf(line, "%*s %*s %*s %lld", &id) == 1 ? id : -1;
@@ -114,7 +90,7 @@ static int64_t find_fs_id(const char *status, const char *name)
 
 static bool has_capability(const char *status, unsigned bit)
 {
-    const char *line = find_line(status, "CapEff:");
+    const char *line = proc_line(status, "CapEff:");
 
     return line && (strtoull(line, NULL, 16) >> bit & 1);
 }
@@ -124,7 +100,9 @@ struct crash_facts crash_facts_of(const struct crash_record *record)
     struct crash_facts facts = {.file_limit = UINT64_MAX};
 
     facts.of_child = record->wait_code == CLD_EXITED;
-    facts.signo = core_signal(record->wait_status - (facts.of_child ? 128 : 0));
+    facts.signo = record->wait_status - (facts.of_child ? 128 : 0);
+    if (!signal_dumps_core(facts.signo))
+        facts.signo = 0;
     find_pids(record, &facts);
     find_comm(record->stat, facts.comm, sizeof(facts.comm));
     facts.knows_start = find_start(record, &facts.started);
@@ -139,7 +117,7 @@ struct crash_facts crash_facts_of(const struct crash_record *record)
 bool crash_facts_in_group(const struct crash_facts *facts, const struct crash_record *record,
                           gid_t gid)
 {
-    const char *groups = find_line(record->status, "Groups:");
+    const char *groups = proc_line(record->status, "Groups:");
     char *end;
 
     if (facts->fs_gid == (int64_t)gid)

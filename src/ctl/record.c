@@ -10,7 +10,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
-#include "util/proc_stat.h"
+#include "util/proc_text.h"
 
 static void terminate(char *text, size_t size)
 {

@@ -15,6 +15,7 @@
 #include "init/collector.h"
 #include "init/signals.h"
 #include "util/cleanup.h"
+#include "util/core_signals.h"
 #include "util/io.h"
 #include "util/log.h"
 

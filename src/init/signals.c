@@ -41,25 +41,6 @@ void signals_reset(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-bool signal_dumps_core(int signo)
-{
-    switch (signo) {
-    case SIGQUIT:
-    case SIGILL:
-    case SIGTRAP:
-    case SIGABRT:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGSEGV:
-    case SIGXCPU:
-    case SIGXFSZ:
-    case SIGSYS:
-        return true;
-    default:
-        return false;
-    }
-}
-
 bool signal_stops(int signo)
 {
     return signo == SIGTERM || signo == SIGINT || signo == SIGQUIT;

@@ -31,9 +31,6 @@ int signals_give_back(const struct signal_state *given);
 /* Undoes everything for the collector: default actions, nothing blocked. */
 void signals_reset(void);
 
-/* True for signals whose default action is a core dump (signal(7)). */
-bool signal_dumps_core(int signo);
-
 /* True for those that ask a container to stop. */
 bool signal_stops(int signo);
 

@@ -12,7 +12,7 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
-#include "util/proc_stat.h"
+#include "util/proc_text.h"
 
 /* Of one look. Those seen may be strangers, where the pid namespace is the host's. */
 #define MAX_PROCESSES_SEEN 4096

@@ -92,7 +92,8 @@ def test_a_thread_with_another_name_is_found(run, without_gdb, sysctl):
 def test_where_no_core_can_come_it_is_told_before_and_after(run, sysctl, pattern, before, after):
     sysctl(PATTERN, pattern)
     sysctl(USES_PID, "0")
-    result, bundle = run.crash("--", "sh", "-c", f"sleep 0.3; exec {CRASH} segv")
+    script = f"(sleep 1.5; kill -SEGV $$) & exec {CRASH} sleep 60"
+    result, bundle = run.crash("--", "sh", "-c", script)
     assert result.returncode == 139
     warning, = [line for line in result.stderr.splitlines() if "a crash will give no core" in line]
     assert before in warning and "mend: " in warning

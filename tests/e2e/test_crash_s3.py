@@ -1,12 +1,14 @@
 """A crash's bundle in S3: the same five objects, byte for byte, through a real server."""
 
 import json
+import signal
+import socket
 import subprocess
 import time
 
 import pytest
 
-from bundle import SUFFIXES
+from bundle import SUFFIXES, whole_bundle
 from conftest import COREINIT, CRASH
 from s3_server import S3rver
 
@@ -74,6 +76,33 @@ def test_without_a_cores_dir_it_goes_straight_to_s3(run, without_gdb, s3):
     bundle_id = next(name for name in sent if name.endswith(".executable"))[: -len(".executable")]
     assert set(sent) == {bundle_id + suffix for suffix in SUFFIXES}
     assert not list(run.cwd.iterdir()), "the kernel's core is removed once it is in S3"
+
+
+def test_without_a_cores_dir_crashes_of_one_second_do_not_overwrite_each_other(run, without_gdb, s3):
+    script = f"mkdir a b c; for d in a b c; do cd $d; {CRASH} orphan 0; cd ..; done; sleep 5"
+    run("--cores-dir", "/proc/none", "--", "sh", "-c", script,
+        env={**s3.env, "S3_BUCKET": s3.bucket})
+    sent = objects(s3, "issue/")
+    assert len([name for name in sent if name.endswith(".core.zip")]) == 3
+    assert len(sent) == 3 * len(SUFFIXES)
+
+
+def test_a_network_that_says_nothing_costs_no_artifact(run, without_gdb, s3):
+    """Spool first, network second: whatever the network does, the bundle is whole in cores_dir."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        init = run.start("--", CRASH, "segv", pid1=False,
+                         env={**s3.env, "AWS_ENDPOINT_URL_S3": endpoint, "S3_BUCKET": s3.bucket,
+                              "COREINIT_STOP_TIMEOUT": "4", "PATH": without_gdb})
+        deadline = time.monotonic() + 30
+        while not list(run.cores.glob("*.crash.json")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        init.send_signal(signal.SIGTERM)
+        _, err = init.communicate(timeout=30)
+    assert init.returncode == 139
+    assert "crash_here" in err and "corectl is killed over the crash" in err
+    bundle = whole_bundle(run.cores)
+    assert not any(artifact["in_s3"] for artifact in bundle.account["artifacts"].values())
 
 
 def test_a_full_cores_dir_sends_the_core_straight_to_s3(run, without_gdb, s3):

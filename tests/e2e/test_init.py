@@ -276,8 +276,8 @@ def test_a_closed_stderr_harms_nothing(run):
     assert result.returncode == 7
 
 
-def test_a_stalled_log_reader_does_not_stall_the_init(run):
-    """A container's log driver may stop reading: PID 1 must go on reaping and forwarding."""
+def full_pipe():
+    """Both ends of a pipe that takes nothing more."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     try:
@@ -285,6 +285,12 @@ def test_a_stalled_log_reader_does_not_stall_the_init(run):
             os.write(write_end, b"x" * 4096)
     except BlockingIOError:
         os.set_blocking(write_end, True)
+    return read_end, write_end
+
+
+def test_a_stalled_log_reader_does_not_stall_the_init(run):
+    """A container's log driver may stop reading: PID 1 must go on reaping and forwarding."""
+    read_end, write_end = full_pipe()
     init = run.start("-v", "--", "sh", "-c", "exit 6", stderr=write_end)
     os.close(write_end)
     assert init.wait(timeout=20) == 6
@@ -301,13 +307,7 @@ def test_a_log_that_nobody_reads_any_more_does_not_end_the_program(run):
 
 
 def test_a_stalled_log_does_not_delay_signals_line_by_line(run):
-    read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
-    try:
-        while True:
-            os.write(write_end, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(write_end, True)
+    read_end, write_end = full_pipe()
     init = run.start("-w", "--", "sh", "-c", f"{CRASH} orphans 200 2>&-; echo done 2>&-",
                      stderr=write_end)
     os.close(write_end)
@@ -330,6 +330,7 @@ def test_closed_standard_streams_stay_closed_and_cost_no_bundle(run):
     assert list(run.cores.glob("*.crash.json")), result.stderr
 
 
+@pytest.mark.skipif(SANITIZED, reason="the leak checker asks for the same")
 def test_the_program_may_be_traced_under_yama_unless_capture_is_off(run, tmp_path):
     def asks(*options):
         trace = tmp_path / "trace"
