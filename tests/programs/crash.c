@@ -321,19 +321,6 @@ static int overflow(char **arguments)
     return recurse(0);
 }
 
-static int delete_exe(char **arguments)
-{
-    char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-    if (n < 0)
-        fail("cannot find the executable");
-    path[n] = '\0';
-    if (unlink(path) < 0)
-        fail("cannot delete the executable");
-    return segv(arguments);
-}
-
 static int nodump(char **arguments)
 {
     if (prctl(PR_SET_DUMPABLE, 0) < 0)
@@ -397,7 +384,6 @@ static const struct mode {
     {"sleep", "SECONDS", "exit 0 after SECONDS", do_sleep},
     {"big-sparse", "BYTES", "segv with BYTES mapped of which three pages were touched", big_sparse},
     {"overflow", "", "recurse until the stack is full", overflow},
-    {"delete-exe", "", "segv after unlinking this executable", delete_exe},
     {"nodump", "", "segv after prctl(PR_SET_DUMPABLE, 0)", nodump},
     {"signals", "", "print \"ready\", then each signal received; SIGTERM ends it with 0",
      print_signals},
