@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 from bundle import bundles
@@ -36,10 +37,11 @@ class Runner:
     def __init__(self, tmp_path):
         self.cores = tmp_path / "cores"
         self.cwd = tmp_path / "work"
+        self.coreinit = COREINIT
         self.cwd.mkdir()
 
     def command(self, *arguments, pid1=True, wrapper=()):
-        return [*map(str, wrapper), *(AS_PID_1 if pid1 else []), str(COREINIT),
+        return [*map(str, wrapper), *(AS_PID_1 if pid1 else []), str(self.coreinit),
                 *map(str, arguments)]
 
     def environment(self, **extra):
@@ -68,6 +70,21 @@ class Runner:
 @pytest.fixture
 def run(tmp_path):
     return Runner(tmp_path)
+
+
+@pytest.fixture
+def run_for_all():
+    """As run, but where any user may come: pytest's folders are root's, and the build may be."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="coreinit-test."))
+    directory.chmod(0o755)
+    for program in (COREINIT, CORECTL, CRASH):
+        shutil.copy(program, directory)
+    runner = Runner(directory)
+    runner.coreinit = directory / COREINIT.name
+    runner.cores.mkdir()
+    runner.cores.chmod(0o777)
+    yield runner
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -195,14 +195,10 @@ def test_an_undumpable_program_is_named_as_the_reason(run):
     assert "dumpable" in bundle.account["capture"]["no_core"]
 
 
-def test_a_read_only_directory_is_named_as_the_reason(run):
+def test_a_read_only_directory_is_named_as_the_reason(run_for_all):
     as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
-    run.cores.mkdir(mode=0o777)
-    run.cores.chmod(0o777)
-    for parent in run.cores.parents[:3]:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    _, bundle = run.crash("--", CRASH, "segv", wrapper=as_user, pid1=False, cwd="/usr")
+    program = run_for_all.coreinit.parent / "crash"
+    _, bundle = run_for_all.crash("--", program, "segv", wrapper=as_user, pid1=False, cwd="/usr")
     assert "/usr" in bundle.account["capture"]["no_core"]
 
 

@@ -156,7 +156,8 @@ def test_the_program_finds_everything_as_it_was_given(tmp_path, blocked, ignored
     assert "SigBlk" in outs[0] and outs[0] == outs[1]
 
 
-def test_core_limit_and_coredump_filter_are_raised_for_the_program(run):
+def test_core_limit_and_coredump_filter_are_raised_for_the_program(run_for_all):
+    run = run_for_all
     limited = ["prlimit", "--core=0:4194304000"]
     script = "ulimit -Sc; ulimit -Hc; cat /proc/self/coredump_filter"
 
@@ -183,7 +184,8 @@ def capabilities(result):
             re.findall(r"^Cap(\w+):\s*(\w+)$", result.stdout, re.M)}
 
 
-def test_ptrace_capability_becomes_ambient_for_a_non_root_program_and_no_other(run):
+def test_ptrace_capability_becomes_ambient_for_a_non_root_program_and_no_other(run_for_all):
+    run = run_for_all
     show = ["grep", "^Cap", "/proc/self/status"]
     as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups",
                "--inh-caps=+sys_ptrace,+net_raw", "--ambient-caps=+sys_ptrace,+net_raw"]
@@ -192,10 +194,7 @@ def test_ptrace_capability_becomes_ambient_for_a_non_root_program_and_no_other(r
     assert after == before, "what was ambient stays, and nothing is added"
 
     # The executable's own file capability makes it permitted; the program gets just that one.
-    copy = run.cwd / "coreinit"
-    shutil.copy(COREINIT, copy)
-    run.cwd.chmod(0o755)
-    run.cwd.parent.chmod(0o755)
+    copy = run.coreinit
     subprocess.run(["setcap", "cap_sys_ptrace+p", copy], check=True)
     as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
     bare = capabilities(subprocess.run([*as_user, *show], capture_output=True, text=True))
@@ -207,7 +206,8 @@ def test_ptrace_capability_becomes_ambient_for_a_non_root_program_and_no_other(r
                                     "Amb": CAP_SYS_PTRACE, "Inh": CAP_SYS_PTRACE}
 
 
-def test_what_could_not_be_had_is_one_line_and_no_failure(run):
+def test_what_could_not_be_had_is_one_line_and_no_failure(run_for_all):
+    run = run_for_all
     bare = ["setpriv", "--bounding-set=-sys_ptrace,-sys_resource", "--reuid=1000", "--regid=1000",
             "--clear-groups"]
     result = run("-v", "--", "true", wrapper=bare, pid1=False)

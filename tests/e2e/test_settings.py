@@ -112,7 +112,8 @@ def test_run_id_is_random_unless_given(run):
     assert len(ids) == 5
 
 
-def test_a_missing_core_is_told_before_the_crash(run):
+def test_a_missing_core_is_told_before_the_crash(run_for_all):
+    run = run_for_all
     limited = ["prlimit", "--core=0:0", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
     result = run("--", "true", wrapper=limited, pid1=False, cwd="/tmp")
     assert "warning: a crash will give no core: the hard core limit is 0 bytes; mend: " in result.stderr
