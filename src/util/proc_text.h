@@ -16,5 +16,8 @@ const char *proc_stat_field(const char *stat, unsigned field);
  */
 const char *proc_line(const char *text, const char *name);
 
+#define PROC_STAT_STATE 3
 #define PROC_STAT_PPID 4
 #define PROC_STAT_STARTTIME 22 /* clock ticks since boot */
+#define PROC_STAT_SIGIGN 33    /* bits of signals 1 to 31, decimal */
+#define PROC_STAT_SIGCATCH 34  /* likewise */
