@@ -42,6 +42,9 @@ static void become_collector(const char *corectl, int record_fd, const struct cr
 {
     static const char *const loader_variables[] = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"};
     static const struct rlimit no_core = {0, 0};
+    const int inherited[] = {record->exe_fd,    record->maps_fd,    record->mem_fd,
+                             record->smaps_fd,  record->pagemap_fd, record->threads_fd,
+                             record->release_fd};
     char number[16];
     int null_fd = open("/dev/null", O_RDONLY);
 
@@ -52,8 +55,8 @@ static void become_collector(const char *corectl, int record_fd, const struct cr
     (void)setrlimit(RLIMIT_CORE, &no_core);
     pass_on(STDERR_FILENO);
     pass_on(record_fd);
-    pass_on(record->exe_fd);
-    pass_on(record->maps_fd);
+    for (size_t i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++)
+        pass_on(inherited[i]);
     signals_reset();
     /* A background group that writes to a terminal with tostop is stopped otherwise. */
     (void)signal(SIGTTOU, SIG_IGN);

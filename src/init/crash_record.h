@@ -16,7 +16,7 @@
 #include <time.h>
 
 #define CRASH_RECORD_MAGIC 0x65726f63u /* "core" */
-#define CRASH_RECORD_VERSION 1u
+#define CRASH_RECORD_VERSION 2u
 
 /* Settings that both programs must agree on; S3 credentials travel in the environment alone. */
 struct crash_settings {
@@ -34,12 +34,15 @@ struct crash_settings {
 /* Most directories that a core may lie in, apart from the process's last one. */
 #define CRASH_DIRECTORIES 8
 
+/* The auxiliary vector has some twenty entries of 16 bytes. */
+#define CRASH_AUXV 1024
+
 struct crash_record {
     uint32_t magic;
     uint32_t version;
     uint32_t size; /* of the whole struct */
 
-    /* The end, as waitid(2) reports it. */
+    /* The end, as waitid(2) reports it, or will report it of a process that is held. */
     int32_t wait_code;   /* CLD_KILLED, CLD_DUMPED or CLD_EXITED */
     int32_t wait_status; /* the signal, or the exit status (a shell's 128+N) */
     pid_t pid;           /* as coreinit sees it */
@@ -62,7 +65,33 @@ struct crash_record {
     int32_t exe_fd;  /* the executable, opened while it ran (inherited), or -1 */
     int32_t maps_fd; /* memfd with the text of /proc/PID/maps (inherited), or -1 */
 
-    /* What procfs still tells of a zombie, raw text. */
+    /*
+     * Where the process isn't dead but held at its fatal signal, every thread of it stopped
+     * (ptrace(2)): what its core is made of. The descriptors are inherited, -1 where there are
+     * none; those of procfs were opened while that was allowed, and serve a program that became
+     * undumpable since.
+     */
+    bool is_held;
+    pid_t crash_tid;    /* as coreinit sees it */
+    int32_t mem_fd;     /* /proc/PID/mem */
+    int32_t smaps_fd;   /* /proc/PID/smaps */
+    int32_t pagemap_fd; /* /proc/PID/pagemap */
+    int32_t threads_fd; /* memfd: struct thread_note after struct thread_note (thread_note.h) */
+    int32_t
+        release_fd; /* a pipe: once it is closed the process is let go, to die; a byte that was
+                       written before says that there is a core, so that the kernel makes none */
+    char auxv[CRASH_AUXV];
+    uint32_t auxv_size; /* bytes */
+
+    /*
+     * A core file that appeared although no process that coreinit waits for has died, and which
+     * core_pattern explains: a worker's that its own parent reaps. "" otherwise; then nothing is
+     * known of the end, @pid is the program's, of which it descends, and the witness is that
+     * descendant which was last seen among those that are gone.
+     */
+    char appeared[PATH_MAX];
+
+    /* What procfs tells of it at its end, a zombie by then or held; raw text. */
     char stat[1024];   /* /proc/PID/stat */
     char status[4096]; /* /proc/PID/status */
     char limits[2048]; /* /proc/PID/limits */
@@ -71,7 +100,7 @@ struct crash_record {
     char directories[CRASH_DIRECTORIES][PATH_MAX];
 
     /* How coreinit was going to capture it. */
-    char capture_mode[16]; /* "kernel" or "off" */
+    char capture_mode[16]; /* "kernel", "ptrace" or "off" */
     char capture_why[256]; /* the banner's words */
 
     struct crash_settings settings;

@@ -13,11 +13,16 @@
 #include <unistd.h>
 
 #include "init/collector.h"
+#include "init/crash_queue.h"
 #include "init/signals.h"
+#include "init/tracee.h"
+#include "util/child.h"
 #include "util/cleanup.h"
 #include "util/core_signals.h"
-#include "util/io.h"
 #include "util/log.h"
+
+/* Seen in one round, before signals are read again. */
+#define MOST_CHANGES 256
 
 /* Left of the runtime's patience for coreinit itself, once the collector's time is over. */
 #define STOP_MARGIN_MS 2000
@@ -25,10 +30,12 @@
 /* What can happen. */
 enum event {
     PROGRAM_ENDED,
-    CRASHED,        /* a record was put at the end of the queue */
-    COLLECTED,      /* the collector ended, no crash waits */
-    COLLECTED_MORE, /* the collector ended, and another crash waits */
-    OVERDUE,        /* the collector's deadline has come */
+    CRASHED,         /* a record was put at the end of the queue */
+    PROGRAM_HELD,    /* at its fatal signal: its end is certain */
+    COLLECTED,       /* the collector ended, no crash waits, and the program has ended */
+    COLLECTED_ALIVE, /* the same, but the program hasn't */
+    COLLECTED_MORE,  /* the collector ended, and another crash waits */
+    OVERDUE,         /* the collector's deadline has come */
     STOP_SIGNAL,
     OTHER_SIGNAL,
     N_EVENTS,
@@ -36,10 +43,7 @@ enum event {
 
 static int64_t now_ms(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return monotonic_ns() / 1000000;
 }
 
 static void nothing(struct init *init, int signo)
@@ -59,25 +63,48 @@ static void forward(struct init *init, int signo)
                     target, strerrordesc_np(errno));
 }
 
-static void drop_first(struct init *init)
+/*
+ * Lets the process whose crash is collected die, if it is held: nothing more is read from it. Where
+ * the collector doesn't say that it has the core, the kernel may still make one.
+ */
+static void release(struct init *init)
 {
-    close_fd(init->waiting[0].exe_fd);
-    close_fd(init->waiting[0].maps_fd);
-    init->n_waiting--;
-    memmove(&init->waiting[0], &init->waiting[1], init->n_waiting * sizeof(init->waiting[0]));
+    bool has_core = false;
+    char word;
+
+    if (init->release_fd >= 0)
+        has_core = read(init->release_fd, &word, sizeof(word)) == sizeof(word);
+    close_fd(init->release_fd);
+    init->release_fd = -1;
+    tracer_let_go(&init->tracer, init->collected, has_core);
 }
 
 /* Takes the first of the queue; init_run() sees it where no collector could be started. */
 static void collect(struct init *init, int signo)
 {
     uint32_t timeout = init->options->settings.collect_timeout;
-    pid_t pid = collector_start(init->corectl, &init->waiting[0]);
+    struct crash_record *record = &init->waiting[0];
+    int ends[2] = {-1, -1};
+    pid_t pid;
 
     (void)signo;
-    init->collected = init->waiting[0].pid;
-    drop_first(init);
-    if (pid < 0)
+    if (record->is_held && pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        log_warning("pid %d is held until all of its crash is collected: no pipe", record->pid);
+    init->release_fd = ends[0];
+    record->release_fd = ends[1];
+    init->collected = record->pid;
+    if (record->appeared[0])
+        strcpy(init->collected_name, "a core that appeared");
+    else
+        snprintf(init->collected_name, sizeof(init->collected_name), "the crash of pid %d",
+                 record->pid);
+    pid = collector_start(init->corectl, record);
+    close_fd(ends[1]);
+    queue_drop_first(init);
+    if (pid < 0) {
+        release(init);
         return;
+    }
     init->collector = pid;
     init->is_killed = false;
     init->deadline = timeout ? now_ms() + (int64_t)timeout * 1000 : INT64_MAX;
@@ -85,14 +112,23 @@ static void collect(struct init *init, int signo)
         init->deadline = init->patience;
 }
 
+/* Of a crash whose collection failed. */
+static const char *what_stays(const struct init *init, char *ret, size_t size)
+{
+    snprintf(ret, size, "what is whole in %s stays%s", init->options->settings.cores_dir,
+             init->tracer.is_on ? "" : ", and so does the kernel's core");
+    return ret;
+}
+
 static void kill_collector(struct init *init, int signo)
 {
+    char text[PATH_MAX + 64];
+
     (void)signo;
     if (!init->collector)
         return;
-    log_error("corectl is killed over the crash of pid %d, for its time is over: what is whole in "
-              "%s stays, and so does the kernel's core",
-              init->collected, init->options->settings.cores_dir);
+    log_error("corectl is killed over %s, for its time is over: %s", init->collected_name,
+              what_stays(init, text, sizeof(text)));
     init->is_killed = true;
     init->deadline = INT64_MAX;
     /* Its group, with all that it started but gdb, which dies of its parent's death; and itself,
@@ -109,16 +145,36 @@ static void take_terminal(struct init *init, int signo)
         (void)tcsetpgrp(STDIN_FILENO, getpgrp());
 }
 
+/* The runtime's patience counts from the first signal. */
+static void lose_patience(struct init *init)
+{
+    if (!init->options->stop_timeout)
+        return;
+    if (init->patience == INT64_MAX)
+        init->patience = now_ms() + (int64_t)init->options->stop_timeout * 1000 - STOP_MARGIN_MS;
+    if (init->patience < init->deadline)
+        init->deadline = init->patience;
+}
+
+/* A program that waits for a worker can't end while that is held. */
+static void forward_to_waiting(struct init *init, int signo)
+{
+    forward(init, signo);
+    if (init->release_fd >= 0)
+        lose_patience(init);
+}
+
+/* What was asked to stop went on: the next collection has all of its time again. */
+static void calm_down(struct init *init, int signo)
+{
+    (void)signo;
+    init->patience = INT64_MAX;
+}
+
 static void hurry(struct init *init, int signo)
 {
-    int64_t left = (int64_t)init->options->stop_timeout * 1000 - STOP_MARGIN_MS;
-
     take_terminal(init, signo);
-    if (init->options->stop_timeout) {
-        init->patience = now_ms() + left;
-        if (init->patience < init->deadline)
-            init->deadline = init->patience;
-    }
+    lose_patience(init);
     log_warning("asked to stop while a crash is collected: it goes on until %d s before "
                 "COREINIT_STOP_TIMEOUT (%u s); the next signal stops at once",
                 STOP_MARGIN_MS / 1000, init->options->stop_timeout);
@@ -126,11 +182,16 @@ static void hurry(struct init *init, int signo)
 
 static void stop_now(struct init *init, int signo)
 {
+    char path[PATH_MAX];
+
     while (init->n_waiting > 0) {
         log_error("the crash of pid %d is not collected: the container is being stopped",
                   init->waiting[0].pid);
-        drop_first(init);
+        tracer_let_go(&init->tracer, init->waiting[0].pid, false);
+        queue_drop_first(init);
     }
+    while (core_watch_take(&init->watch, INT64_MAX, path, sizeof(path)))
+        log_error("the core %s stays: the container is being stopped", path);
     kill_collector(init, signo);
 }
 
@@ -152,11 +213,21 @@ static const struct {
                  [LEAVING] = {nothing, LEAVING},
                  [LAST] = {nothing, LAST},
                  [STOPPING] = {nothing, STOPPING}},
-    [COLLECTED] = {[RUNNING] = {nothing, RUNNING},
-                   [BUSY] = {nothing, RUNNING},
-                   [LEAVING] = {nothing, RUNNING},
+    [PROGRAM_HELD] = {[RUNNING] = {nothing, RUNNING},
+                      [BUSY] = {take_terminal, LAST},
+                      [LEAVING] = {hurry, STOPPING},
+                      [LAST] = {nothing, LAST},
+                      [STOPPING] = {nothing, STOPPING}},
+    [COLLECTED] = {[RUNNING] = {nothing, DONE},
+                   [BUSY] = {nothing, DONE},
+                   [LEAVING] = {nothing, DONE},
                    [LAST] = {nothing, DONE},
                    [STOPPING] = {nothing, DONE}},
+    [COLLECTED_ALIVE] = {[RUNNING] = {nothing, RUNNING},
+                         [BUSY] = {calm_down, RUNNING},
+                         [LEAVING] = {calm_down, RUNNING},
+                         [LAST] = {calm_down, RUNNING},
+                         [STOPPING] = {calm_down, RUNNING}},
     [COLLECTED_MORE] = {[RUNNING] = {collect, BUSY},
                         [BUSY] = {collect, BUSY},
                         [LEAVING] = {collect, LEAVING},
@@ -168,8 +239,8 @@ static const struct {
                  [LAST] = {kill_collector, LAST},
                  [STOPPING] = {stop_now, STOPPING}},
     [STOP_SIGNAL] = {[RUNNING] = {forward, RUNNING},
-                     [BUSY] = {forward, LEAVING},
-                     [LEAVING] = {forward, LEAVING},
+                     [BUSY] = {forward_to_waiting, LEAVING},
+                     [LEAVING] = {forward_to_waiting, LEAVING},
                      [LAST] = {hurry, STOPPING},
                      [STOPPING] = {stop_now, STOPPING}},
     [OTHER_SIGNAL] = {[RUNNING] = {forward, RUNNING},
@@ -189,110 +260,6 @@ static void react(struct init *init, enum event event, int signo)
     reactions[event][before].act(init, signo);
 }
 
-static void read_zombie(pid_t pid, const char *name, char *ret, size_t size)
-{
-    char path[48];
-
-    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-    if (read_text_at(AT_FDCWD, path, ret, size) < 0)
-        ret[0] = '\0';
-}
-
-static void say_end(const struct init *init, const siginfo_t *end)
-{
-    const char *who = end->si_pid == init->program ? "the program" : "a process";
-    char text[24], name[64];
-
-    read_zombie(end->si_pid, "comm", name, sizeof(name));
-    signal_text(end->si_status, text, sizeof(text));
-    log_error("%s, %s (pid %d), was killed by %s%s", who, name, end->si_pid, text,
-              end->si_code == CLD_DUMPED ? " (core dumped)" : "");
-}
-
-/* Without corectl all that can be done is to say where the kernel put the core. */
-static void say_where_core_lies(const struct init *init, const struct crash_record *record)
-{
-    char pattern[256];
-
-    if (read_text_at(AT_FDCWD, "/proc/sys/kernel/core_pattern", pattern, sizeof(pattern)) < 0)
-        strcpy(pattern, "unknown");
-    if (record->wait_code == CLD_DUMPED)
-        log_error("the crash cannot be bundled without corectl, which is not at %s; the kernel "
-                  "handed the core to core_pattern '%s', working directory %s: copy it before the "
-                  "container is removed",
-                  init->corectl, pattern, record->cwd[0] ? record->cwd : "unknown");
-    else
-        log_error("the crash cannot be bundled without corectl, which is not at %s; the kernel "
-                  "wrote no core (core_pattern '%s')",
-                  init->corectl, pattern);
-}
-
-/* Further crashes of a second are told apart by number where no spool can do it. */
-static uint32_t number_in_second(struct init *init, time_t second)
-{
-    init->n_same_second = second == init->last_crash ? init->n_same_second + 1 : 1;
-    init->last_crash = second;
-    return init->n_same_second;
-}
-
-/* The program's own crash goes before those of its descendants. */
-static bool make_room(struct init *init, pid_t pid)
-{
-    pid_t lost = pid;
-
-    if (init->n_waiting < MAX_WAITING)
-        return true;
-    if (pid == init->program) {
-        struct crash_record *last = &init->waiting[--init->n_waiting];
-
-        lost = last->pid;
-        close_fd(last->exe_fd);
-        close_fd(last->maps_fd);
-    }
-    log_error("the crash of pid %d is not collected: %d others wait already", lost, MAX_WAITING);
-    return pid == init->program;
-}
-
-/* Keeps what is lost once the process is reaped; called while it is a zombie. */
-static void record_crash(struct init *init, const siginfo_t *end)
-{
-    bool of_child = end->si_code == CLD_EXITED;
-    struct crash_record *record;
-
-    if (!make_room(init, end->si_pid))
-        return;
-    record = &init->waiting[init->n_waiting];
-    memset(record, 0, sizeof(*record));
-    record->magic = CRASH_RECORD_MAGIC;
-    record->version = CRASH_RECORD_VERSION;
-    record->size = sizeof(*record);
-    record->wait_code = end->si_code;
-    record->wait_status = end->si_status;
-    record->pid = end->si_pid;
-    record->is_program = end->si_pid == init->program;
-    clock_gettime(CLOCK_REALTIME, &record->ended_realtime);
-    clock_gettime(CLOCK_BOOTTIME, &record->ended_boottime);
-    record->ordinal = number_in_second(init, record->ended_realtime.tv_sec);
-    read_zombie(end->si_pid, "stat", record->stat, sizeof(record->stat));
-    read_zombie(end->si_pid, "status", record->status, sizeof(record->status));
-    read_zombie(end->si_pid, "limits", record->limits, sizeof(record->limits));
-    witness_testify(&init->witnesses, end->si_pid, of_child, record);
-    strcpy(record->capture_mode, init->mode->name);
-    strcpy(record->capture_why, init->mode->why);
-    record->settings = init->options->settings;
-
-    init->n_waiting++;
-    if (init->has_corectl) {
-        react(init, CRASHED, 0);
-        return;
-    }
-    if (!of_child)
-        say_where_core_lies(init, record);
-    init->n_waiting--;
-    close_fd(record->exe_fd);
-    close_fd(record->maps_fd);
-}
-
 /* Killed by a core signal; or a shell that says 128+N of its child, which may have left a core. */
 static bool is_crash(const siginfo_t *end)
 {
@@ -303,64 +270,110 @@ static bool is_crash(const siginfo_t *end)
 
 static void collector_ended(struct init *init, const siginfo_t *end)
 {
-    const char *cores_dir = init->options->settings.cores_dir;
-    char text[24];
+    char signal[24], text[PATH_MAX + 64];
 
+    release(init);
     if (end->si_code != CLD_EXITED && !init->is_killed)
-        log_error(
-            "corectl was killed by %s while it collected the crash of pid %d: what is whole in "
-            "%s stays, and so does the kernel's core",
-            signal_text(end->si_status, text, sizeof(text)), init->collected, cores_dir);
+        log_error("corectl was killed by %s while it collected %s: %s",
+                  signal_text(end->si_status, signal, sizeof(signal)), init->collected_name,
+                  what_stays(init, text, sizeof(text)));
     else if (end->si_code == CLD_EXITED && end->si_status != 0)
-        log_error("corectl failed with status %d over the crash of pid %d: what is whole in %s "
-                  "stays, and so does the kernel's core",
-                  end->si_status, init->collected, cores_dir);
+        log_error("corectl failed with status %d over %s: %s", end->si_status, init->collected_name,
+                  what_stays(init, text, sizeof(text)));
     init->collector = 0;
     init->deadline = INT64_MAX;
+}
+
+static void crash_ended(struct init *init, const siginfo_t *end)
+{
+    /* What is traced tells of its own crash, and a core that is watched for of its own coming: with
+     * no need of a shell's word. */
+    if (end->si_code == CLD_EXITED && (init->tracer.is_on || init->watch.fd > 0))
+        return;
+    if (init->tracer.is_on && !tracer_is_first_word(&init->tracer, end->si_pid))
+        return;
+    if (end->si_code != CLD_EXITED)
+        queue_say_end(init, end);
+    if (init->mode->is_on && queue_ended(init, end))
+        react(init, CRASHED, 0);
+}
+
+static void hold_crash(struct init *init, const struct fatal_stop *stop)
+{
+    if (!queue_held(init, stop)) {
+        tracer_pass(stop);
+        return;
+    }
+    react(init, CRASHED, 0);
+    if (stop->pid == init->program)
+        react(init, PROGRAM_HELD, 0);
 }
 
 /* Returns whether it was the program. */
 static bool process_ended(struct init *init, const siginfo_t *end)
 {
-    bool is_program = end->si_pid == init->program;
+    bool is_program = end->si_pid == init->program, is_known;
 
     if (end->si_pid == init->collector) {
         collector_ended(init, end);
         return false;
     }
-    if (is_crash(end)) {
-        if (end->si_code != CLD_EXITED)
-            say_end(init, end);
-        if (init->mode->is_on)
-            record_crash(init, end);
-    }
+    is_known = tracer_see_end(&init->tracer, end->si_pid);
+    if (!is_known && is_crash(end))
+        crash_ended(init, end);
     if (is_program) {
+        init->has_ended = true;
         init->exit_status = end->si_code == CLD_EXITED ? end->si_status : 128 + end->si_status;
         log_info("the program (pid %d) ended with status %d", init->program, init->exit_status);
         if (init->options->is_expected[init->exit_status & 0xff])
             init->exit_status = 0;
-    } else if (init->options->warn_on_reap) {
+    } else if (init->options->warn_on_reap && tracee_parent(end->si_pid) == getpid()) {
         log_warning("reaped pid %d, which is not the program", end->si_pid);
     }
     return is_program;
 }
 
-/* Looks at each dead child while it is a zombie, then reaps it. */
-static void reap(struct init *init)
+static void process_stopped(struct init *init, const siginfo_t *stop)
+{
+    struct fatal_stop fatal;
+    siginfo_t consumed;
+
+    (void)waitid(P_PID, (id_t)stop->si_pid, &consumed, WSTOPPED | WNOHANG | __WALL);
+    /* The collector's group may be stopped by anyone, and isn't traced. */
+    if (stop->si_code == CLD_TRAPPED && tracer_see_stop(&init->tracer, stop, &fatal))
+        hold_crash(init, &fatal);
+}
+
+/*
+ * Sees what became of children and tracees, at most so many at a time: signals want to be read too.
+ * A dead one is looked at while it is a zombie, then reaped.
+ *
+ * Returns whether there may be more.
+ */
+static bool reap(struct init *init)
 {
     bool is_program_ended = false;
-    siginfo_t end;
+    int left = MOST_CHANGES;
+    siginfo_t change;
 
-    for (;;) {
-        end.si_pid = 0;
-        if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT) < 0 || end.si_pid == 0)
+    for (; left > 0; left--) {
+        change.si_pid = 0;
+        if (waitid(P_ALL, 0, &change, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+            change.si_pid == 0)
             break;
-        is_program_ended |= process_ended(init, &end);
-        (void)waitid(P_PID, (id_t)end.si_pid, &end, WEXITED | WNOHANG);
+        if (change.si_code == CLD_TRAPPED || change.si_code == CLD_STOPPED) {
+            process_stopped(init, &change);
+            continue;
+        }
+        is_program_ended |= process_ended(init, &change);
+        (void)waitid(P_PID, (id_t)change.si_pid, &change, WEXITED | WNOHANG | __WALL);
     }
     /* Last: the crashes of children that became ours with its end are collected too. */
+    if (is_program_ended && init->doing == RUNNING && queue_appeared(init, INT64_MAX))
+        react(init, CRASHED, 0);
     if (is_program_ended)
         react(init, PROGRAM_ENDED, 0);
+    return left == 0;
 }
 
 static void read_signals(struct init *init)
@@ -390,18 +403,68 @@ static void look(struct init *init, int64_t now)
     init->next_look = now + witness_interval(&init->witnesses);
 }
 
+/* Waits for a signal, for the collector's word, or until something is due. */
+static void wait_for_events(const struct init *init, int64_t now, bool is_alive)
+{
+    struct pollfd events[] = {
+        {.fd = init->signal_fd, .events = POLLIN},
+        {.fd = init->release_fd, .events = POLLIN},
+        {.fd = init->tracer.calls_fd, .events = POLLIN},
+        {.fd = init->watch.fd > 0 ? init->watch.fd : -1, .events = POLLIN},
+    };
+    int64_t next = init->deadline;
+
+    if (is_alive && init->next_look < next)
+        next = init->next_look;
+    if (init->doing == RUNNING && core_watch_next(&init->watch) < next)
+        next = core_watch_next(&init->watch);
+    (void)poll(events, sizeof(events) / sizeof(events[0]), milliseconds_until(next, now));
+}
+
+static short state_of(int fd)
+{
+    struct pollfd state = {.fd = fd, .events = POLLIN};
+
+    return poll(&state, 1, 0) > 0 ? state.revents : 0;
+}
+
+static void read_others(struct init *init)
+{
+    short calls = state_of(init->tracer.calls_fd);
+
+    if (init->release_fd >= 0 && state_of(init->release_fd))
+        release(init);
+    if (calls & POLLIN)
+        tracer_see_call(&init->tracer);
+    else if (calls) { /* nobody has the filter any more */
+        close_fd(init->tracer.calls_fd);
+        init->tracer.calls_fd = -1;
+    }
+}
+
+/* The collector has ended, or none could be started. */
+static enum event after_collection(struct init *init)
+{
+    if (init->n_waiting > 0 || (init->has_ended && queue_appeared(init, INT64_MAX)))
+        return COLLECTED_MORE;
+    return init->has_ended ? COLLECTED : COLLECTED_ALIVE;
+}
+
 int init_run(struct init *init)
 {
+    bool is_more = false;
+
     init->deadline = init->patience = INT64_MAX;
     init->doing = RUNNING;
     init->next_look = INT64_MAX;
-    if (init->mode->is_on) {
+    init->release_fd = -1;
+    if (init->mode->is_on)
         witness_look_at_program(&init->witnesses, init->program, init->options->program);
+    /* What is traced is looked at when it stops. */
+    if (init->mode->is_on && !init->tracer.is_on)
         init->next_look = now_ms() + witness_interval(&init->witnesses);
-    }
 
     while (init->doing != DONE) {
-        struct pollfd signals = {.fd = init->signal_fd, .events = POLLIN};
         int64_t now = now_ms();
         bool is_alive = init->doing == RUNNING || init->doing == BUSY || init->doing == LEAVING;
 
@@ -409,14 +472,16 @@ int init_run(struct init *init)
             react(init, OVERDUE, 0);
         if (is_alive)
             look(init, now);
-        (void)poll(&signals, 1,
-                   milliseconds_until(is_alive && init->next_look < init->deadline ? init->next_look
-                                                                                   : init->deadline,
-                                      now));
+        if (!is_more)
+            wait_for_events(init, now, is_alive);
         read_signals(init);
-        reap(init);
+        core_watch_read(&init->watch, now_ms());
+        read_others(init);
+        is_more = reap(init);
         while (init->doing != RUNNING && init->doing != DONE && !init->collector)
-            react(init, init->n_waiting ? COLLECTED_MORE : COLLECTED, 0);
+            react(init, after_collection(init), 0);
+        if (init->doing == RUNNING && queue_appeared(init, now_ms()))
+            react(init, CRASHED, 0);
     }
     return init->exit_status;
 }

@@ -7,8 +7,10 @@
 
 #include <sys/types.h>
 
+#include "init/core_watch.h"
 #include "init/mode.h"
 #include "init/options.h"
+#include "init/tracer.h"
 #include "init/witness.h"
 
 /* Crashes that wait for the collector; more at once are told, but not bundled. */
@@ -19,7 +21,7 @@ enum doing {
     RUNNING,  /* the program runs */
     BUSY,     /* the program runs, and the collector works on a crash */
     LEAVING,  /* as BUSY, and the program was asked to stop meanwhile */
-    LAST,     /* the program has ended, the collector still works */
+    LAST,     /* the program has ended, or is held at its end; the collector still works */
     STOPPING, /* as LAST, but the container is asked to stop */
     DONE,
     N_DOING,
@@ -34,12 +36,15 @@ struct init {
     int signal_fd;
 
     pid_t program;
-    int exit_status; /* once the program has ended */
+    bool has_ended;  /* the program */
+    int exit_status; /* once it has */
 
     enum doing doing;
-    pid_t collector;   /* 0: none */
-    bool is_killed;    /* the collector, by us */
-    pid_t collected;   /* whose crash it works on */
+    pid_t collector;         /* 0: none */
+    bool is_killed;          /* the collector, by us */
+    pid_t collected;         /* whose crash it works on */
+    char collected_name[48]; /* for people */
+    int release_fd;    /* a pipe: its end says that it needs the held process no more; -1: none */
     int64_t next_look; /* CLOCK_MONOTONIC, milliseconds */
     int64_t deadline;  /* of the collector, likewise; INT64_MAX: none */
     int64_t patience;  /* when the runtime will send SIGKILL; INT64_MAX: not asked to stop */
@@ -47,7 +52,9 @@ struct init {
     time_t last_crash; /* a second of CLOCK_REALTIME */
     unsigned n_same_second;
 
+    struct tracer tracer;
     struct witnesses witnesses;
+    struct core_watch watch; /* in kernel mode */
     struct crash_record waiting[MAX_WAITING];
     unsigned n_waiting;
 };

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "init/collector.h"
+#include "init/handover.h"
 #include "init/init.h"
 #include "init/limits.h"
 #include "init/mode.h"
@@ -34,11 +35,15 @@ static int set_parent_death_signal(int signo)
 }
 
 /* Everything that makes a crash worth more; what can't be had is one line. */
-static void prepare_capture(const struct options *options, struct capture_mode *ret_mode)
+static void prepare_capture(const struct options *options, bool has_corectl,
+                            struct capture_mode *ret_mode)
 {
+    /* To trace without it would give nothing. */
+    const enum capture_choice choice =
+        has_corectl || options->capture == CAPTURE_OFF ? options->capture : CAPTURE_KERNEL;
     struct rlimit core = {0, 0};
     char why[256];
-    int r;
+    int r = 0;
 
     if (options->capture != CAPTURE_OFF) {
         r = limits_raise_core(&core);
@@ -47,11 +52,22 @@ static void prepare_capture(const struct options *options, struct capture_mode *
         r = limits_set_coredump_filter();
         if (r < 0)
             log_info("coredump_filter stays as it is: %s", strerrordesc_np(-r));
-        if (privilege_share_ptrace(why, sizeof(why)) < 0)
-            log_line(options->quiet ? LEVEL_INFO : LEVEL_NOTICE,
-                     "gdb -p may not attach to the program: %s", why);
+        r = privilege_share_ptrace(why, sizeof(why));
     }
-    mode_decide(options->capture, &core, ret_mode);
+    mode_decide(choice, &core, options->program[0], ret_mode);
+    /* What is traced already has no second tracer, whatever its privileges. */
+    if (ret_mode->is_on && !ret_mode->is_traced && r < 0)
+        log_line(options->quiet ? LEVEL_INFO : LEVEL_NOTICE,
+                 "gdb -p may not attach to the program: %s", why);
+}
+
+/* The kernel allowed a child to be traced, but not this one. */
+static void fall_back(const struct options *options, struct capture_mode *mode)
+{
+    struct rlimit core = {0, 0};
+
+    (void)getrlimit(RLIMIT_CORE, &core);
+    mode_decide(CAPTURE_KERNEL, &core, options->program[0], mode);
 }
 
 static void show_banner(const struct options *options, const struct init *init)
@@ -78,11 +94,53 @@ static void show_banner(const struct options *options, const struct init *init)
                    "e.g. team/service");
 }
 
+/* The directory, or where it isn't there yet the nearest one above it. Returns 0 or -errno. */
+static int check_writable(const char *directory)
+{
+    char path[PATH_MAX];
+    char *slash;
+
+    strcpy(path, directory);
+    while (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) < 0) {
+        slash = strrchr(path, '/');
+        if (errno != ENOENT || !slash || !path[1])
+            return -errno;
+        slash[slash == path] = '\0';
+    }
+    return 0;
+}
+
+/* Workers whose own parents reap them tell of a crash by the kernel's core alone. */
+static void watch_for_cores(struct init *init)
+{
+    int r;
+
+    if (init->mode->is_traced || !init->mode->is_core_expected || !init->has_corectl)
+        return;
+    r = core_watch_open(&init->watch);
+    if (r < 0)
+        log_info("cores of processes that coreinit doesn't reap are not looked for: %s",
+                 strerrordesc_np(-r));
+    else
+        init->witnesses.watch = &init->watch;
+}
+
 /* What will be missing after a crash is said before it. */
 static void warn_of_gaps(const struct init *init)
 {
+    const struct crash_settings *settings = &init->options->settings;
+    int r;
+
     if (!init->mode->is_on)
         return;
+    r = settings->bucket[0] ? 0 : check_writable(settings->cores_dir);
+    if (r < 0)
+        log_warning("a crash will leave no bundle: %s can't be written (%s), and S3_BUCKET isn't "
+                    "set; mend: mount a volume there that uid %u may write",
+                    settings->cores_dir, strerrordesc_np(-r), (unsigned)geteuid());
+    if (init->mode->not_traced[0])
+        log_warning("not traced: %s; capture falls back to the kernel's core",
+                    init->mode->not_traced);
     if (!init->has_corectl)
         log_warning("no corectl at %s: crashes are told, but not bundled", init->corectl);
     else if (!init->mode->is_core_expected)
@@ -128,16 +186,24 @@ int main(int argc, char **argv)
     if (set_parent_death_signal(options.parent_death_signal) < 0)
         return 1;
     become_reaper();
-    prepare_capture(&options, &mode);
     init.has_corectl = collector_find(init.corectl, sizeof(init.corectl)) == 0;
+    prepare_capture(&options, init.has_corectl, &mode);
     show_banner(&options, &init);
     if (!options.quiet)
         warn_of_gaps(&init);
 
     witness_init(&init.witnesses);
-    init.program = spawn_program(options.program, &given, mode.is_on);
+    watch_for_cores(&init);
+    init.tracer.is_on = mode.is_traced;
+    init.tracer.hands_over = mode.is_traced && handover_is_possible();
+    init.tracer.keeps = mode.is_traced && !privilege_has(CAP_SYS_PTRACE);
+    init.program = spawn_program(options.program, &given, mode.is_on, &init.tracer);
     if (init.program < 0)
         return -init.program;
+    if (mode.is_traced && !init.tracer.is_on) {
+        fall_back(&options, &mode);
+        watch_for_cores(&init);
+    }
     log_info("started %s as pid %d", options.program[0], init.program);
     return init_run(&init);
 }

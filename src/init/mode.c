@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "init/gains.h"
 #include "init/limits.h"
+#include "init/privilege.h"
+#include "init/tracer.h"
 #include "util/io.h"
 
 /* Smaller than the headers of any core: the kernel writes nothing useful below it. */
@@ -87,7 +90,23 @@ static void decide_kernel(const struct rlimit *core, struct capture_mode *mode)
     }
 }
 
-void mode_decide(enum capture_choice choice, const struct rlimit *core, struct capture_mode *ret)
+/* Returns whether the program can be traced; where not, the mode says why. */
+static bool can_trace(const char *program, struct capture_mode *mode)
+{
+    if (tracer_probe(mode->not_traced, sizeof(mode->not_traced)) < 0)
+        return false;
+    if (!privilege_has(CAP_SYS_PTRACE) && program_gains_privileges(program)) {
+        snprintf(mode->not_traced, sizeof(mode->not_traced),
+                 "%.120s is set-uid or has file capabilities, which it would not get while traced "
+                 "without CAP_SYS_PTRACE",
+                 program);
+        return false;
+    }
+    return true;
+}
+
+void mode_decide(enum capture_choice choice, const struct rlimit *core, const char *program,
+                 struct capture_mode *ret)
 {
     memset(ret, 0, sizeof(*ret));
     if (choice == CAPTURE_OFF) {
@@ -98,4 +117,12 @@ void mode_decide(enum capture_choice choice, const struct rlimit *core, struct c
     ret->is_on = true;
     strcpy(ret->name, "kernel");
     decide_kernel(core, ret);
+    if (choice == CAPTURE_KERNEL || (choice == CAPTURE_AUTO && ret->is_core_expected) ||
+        !can_trace(program, ret))
+        return;
+    ret->is_traced = ret->is_core_expected = true;
+    strcpy(ret->name, "ptrace");
+    if (choice == CAPTURE_PTRACE)
+        strcpy(ret->why, "as asked");
+    ret->mend[0] = '\0';
 }

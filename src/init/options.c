@@ -42,8 +42,10 @@ static const char *set_path(struct options *options, size_t offset, size_t size,
 static const char *set_capture(struct options *options, size_t offset, size_t size,
                                const char *value)
 {
-    static const char *const names[] = {
-        [CAPTURE_AUTO] = "auto", [CAPTURE_KERNEL] = "kernel", [CAPTURE_OFF] = "off"};
+    static const char *const names[] = {[CAPTURE_AUTO] = "auto",
+                                        [CAPTURE_KERNEL] = "kernel",
+                                        [CAPTURE_PTRACE] = "ptrace",
+                                        [CAPTURE_OFF] = "off"};
 
     (void)offset;
     (void)size;
@@ -52,9 +54,7 @@ static const char *set_capture(struct options *options, size_t offset, size_t si
             options->capture = (enum capture_choice)i;
             return NULL;
         }
-    if (strcmp(value, "ptrace") == 0)
-        return "is not in this version: it has auto, kernel and off";
-    return "is none of auto, kernel, off";
+    return "is none of auto, kernel, ptrace, off";
 }
 
 static const char *set_timeout(struct options *options, size_t offset, size_t size,
@@ -122,7 +122,8 @@ static const char help_text[] =
     "\n"
     "Options of its own, their environment twins and ini keys (option > environment > ini):\n"
     "  --cores-dir DIR        COREINIT_CORES_DIR        cores_dir        default /cores\n"
-    "  --capture MODE         COREINIT_CAPTURE          capture          auto, kernel, off\n"
+    "  --capture MODE         COREINIT_CAPTURE          capture          auto, kernel, ptrace, "
+    "off\n"
     "  --collect-timeout SEC  COREINIT_COLLECT_TIMEOUT  collect_timeout  default 600, 0: none\n"
     "  --config FILE          COREINIT_CONFIG           -                default " DEFAULT_CONFIG
     "\n"

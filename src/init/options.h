@@ -10,6 +10,7 @@
 enum capture_choice {
     CAPTURE_AUTO,
     CAPTURE_KERNEL,
+    CAPTURE_PTRACE,
     CAPTURE_OFF,
 };
 

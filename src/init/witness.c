@@ -7,11 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "init/privilege.h"
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "util/pid_reader.h"
 #include "util/proc_text.h"
 
 /* Of one look. Those seen may be strangers, where the pid namespace is the host's. */
@@ -134,9 +135,10 @@ static int open_proc(pid_t pid)
     return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void look_at(struct witnesses *all, struct witness *witness, pid_t pid)
+static void look_as_it(struct witnesses *all, struct witness *witness, pid_t pid, pid_t tid)
 {
-    _cleanup_close_ int proc_fd = open_proc(pid);
+    _cleanup_close_ int proc_fd = open_proc(tid);
+    char path[32];
     bool is_new;
     ssize_t n;
 
@@ -152,11 +154,22 @@ static void look_at(struct witnesses *all, struct witness *witness, pid_t pid)
     is_new = look_at_exe(witness, proc_fd);
     read_text_at(proc_fd, "stat", witness->stat, sizeof(witness->stat));
     read_link(proc_fd, "cwd", witness->cwd, sizeof(witness->cwd));
+    if (all->watch) {
+        snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
+        core_watch_add(all->watch, path);
+    }
     n = read_text_at(proc_fd, "cmdline", witness->cmdline, sizeof(witness->cmdline));
     if (n > 0)
         witness->cmdline_size = (uint32_t)n;
     if (is_new || all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0)
         look_at_maps(witness, proc_fd);
+}
+
+static void look_at(struct witnesses *all, struct witness *witness, pid_t pid, pid_t tid)
+{
+    privilege_be_like(tid);
+    look_as_it(all, witness, pid, tid);
+    privilege_be_oneself();
 }
 
 /* 0 where there is no telling. */
@@ -182,15 +195,6 @@ static bool is_descendant(pid_t pid, pid_t self)
     return false;
 }
 
-/* linux/dirent.h isn't exported; getdents64(2) documents the layout. readdir(3) would allocate. */
-struct directory_entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
-
 void witness_look_at_program(struct witnesses *all, pid_t program, char *const *argv)
 {
     struct witness *witness = &all->of[0];
@@ -208,7 +212,12 @@ void witness_look_at_program(struct witnesses *all, pid_t program, char *const *
         witness->cmdline[witness->cmdline_size + size - 1] = '\0';
         witness->cmdline_size += (uint32_t)size;
     }
-    look_at(all, witness, program);
+    look_at(all, witness, program, program);
+}
+
+void witness_look_at_process(struct witnesses *all, pid_t pid, pid_t tid)
+{
+    look_at(all, pid == all->of[0].pid ? &all->of[0] : slot_for(all, pid), pid, tid);
 }
 
 static bool is_gone(pid_t pid)
@@ -233,31 +242,25 @@ static void forget_the_gone(struct witnesses *all)
 
 void witness_look(struct witnesses *all, pid_t program)
 {
-    _cleanup_close_ int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _Alignas(struct directory_entry) char buffer[4096];
-    pid_t self = getpid();
+    struct pid_reader processes;
+    pid_t self = getpid(), pid;
     int seen = 0, looked = 0;
-    long n;
 
     all->looks++;
     forget_the_gone(all);
-    look_at(all, &all->of[0], program);
-    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0) {
-        for (long at = 0; at < n;) {
-            const struct directory_entry *entry = (const void *)(buffer + at);
-            pid_t pid = (pid_t)atoi(entry->name);
-
-            at += entry->size;
-            if (pid <= 1 || pid == self || pid == program)
+    look_at(all, &all->of[0], program, program);
+    if (pid_reader_open(&processes, "/proc") == 0)
+        while (seen < MAX_PROCESSES_SEEN && looked < MAX_PROCESSES_LOOKED_AT &&
+               (pid = pid_reader_next(&processes))) {
+            if (pid == 1 || pid == self || pid == program)
                 continue;
-            if (seen++ == MAX_PROCESSES_SEEN || looked == MAX_PROCESSES_LOOKED_AT)
-                return;
+            seen++;
             if (!is_descendant(pid, self))
                 continue;
             looked++;
-            look_at(all, slot_for(all, pid), pid);
+            look_at(all, slot_for(all, pid), pid, pid);
         }
-    }
+    pid_reader_close(&processes);
 }
 
 int witness_interval(const struct witnesses *all)

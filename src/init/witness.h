@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "init/core_watch.h"
 #include "init/crash_record.h"
 
 /* The program and this many of its descendants, those seen last. */
@@ -35,6 +36,7 @@ struct witnesses {
     struct witness of[WITNESSES]; /* of[0] is the program's */
     uint64_t looks;
     char start_cwd[PATH_MAX];
+    struct core_watch *watch; /* is told where processes are; NULL: nobody is */
 };
 
 /* Remembers the working directory of the start; @all is zero, as static memory is. */
@@ -42,6 +44,13 @@ void witness_init(struct witnesses *all);
 
 /* Looks at the program alone; called as soon as execve(2) of @argv succeeded. */
 void witness_look_at_program(struct witnesses *all, pid_t program, char *const *argv);
+
+/*
+ * Looks at one process, the program or another.
+ *
+ * @tid  a thread of it that lives: of a leader that has exited procfs tells little
+ */
+void witness_look_at_process(struct witnesses *all, pid_t pid, pid_t tid);
 
 /* Looks at the program and its descendants. */
 void witness_look(struct witnesses *all, pid_t program);
