@@ -15,6 +15,9 @@
 /* Linkers make about a dozen; what lies behind these isn't looked at. */
 #define MOST_HEADERS 128
 
+/* The build-id is among the first few notes. */
+#define MOST_NOTES_OF_IMAGE 64
+
 static int read_headers(const struct elf_bytes *bytes, uint64_t base, Elf64_Phdr *ret,
                         size_t *ret_count)
 {
@@ -33,16 +36,20 @@ static int read_headers(const struct elf_bytes *bytes, uint64_t base, Elf64_Phdr
     return elf_bytes_read(bytes, base + header.e_phoff, ret, *ret_count * sizeof(Elf64_Phdr));
 }
 
-/* Looks for NT_GNU_BUILD_ID in one PT_NOTE. Returns 0, also where it isn't there, or -errno. */
+/*
+ * Looks for NT_GNU_BUILD_ID in one PT_NOTE. Returns 0, also where it isn't there, or -errno.
+ *
+ * @patience  notes to look at, less those that were
+ */
 static int read_build_id(const struct elf_bytes *bytes, uint64_t at, const Elf64_Phdr *segment,
-                         char *ret)
+                         uint32_t *patience, char *ret)
 {
     struct elf_notes notes = elf_notes_begin(bytes, at, segment->p_filesz, segment->p_align);
     uint8_t id[BUILD_ID_MAX];
     struct elf_note note;
-    int r;
+    int r = 0;
 
-    while ((r = elf_notes_next(&notes, &note)) > 0) {
+    for (; *patience > 0 && (r = elf_notes_next(&notes, &note)) > 0; --*patience) {
         size_t size = note.desc_size < sizeof(id) ? note.desc_size : sizeof(id);
 
         if (note.type != NT_GNU_BUILD_ID || strcmp(note.name, ELF_NOTE_GNU) != 0)
@@ -59,6 +66,7 @@ static int read_build_id(const struct elf_bytes *bytes, uint64_t at, const Elf64
 static int read_image(const struct elf_bytes *bytes, uint64_t base, struct elf_image *ret)
 {
     Elf64_Phdr headers[MOST_HEADERS];
+    uint32_t patience = MOST_NOTES_OF_IMAGE;
     bool loaded = false;
     size_t count;
     int r;
@@ -76,7 +84,7 @@ static int read_image(const struct elf_bytes *bytes, uint64_t base, struct elf_i
             r = read_build_id(bytes,
                               bytes->memory ? base + headers[i].p_vaddr - ret->first_address
                                             : headers[i].p_offset,
-                              &headers[i], ret->build_id);
+                              &headers[i], &patience, ret->build_id);
     }
     return r;
 }

@@ -313,6 +313,19 @@ static int read_headers(struct reader *reader)
     return reader->n_notes > 0 ? 0 : -ENOEXEC;
 }
 
+/* Reads all notes, and from @memory_fd what they lead to. */
+static int read_content(struct reader *reader, int memory_fd)
+{
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < reader->n_notes; i++)
+        r = read_notes(reader, &reader->notes[i]);
+    if (r < 0)
+        return r;
+    return core_modules_find(
+        memory_fd, reader->program_headers ? reader->program_headers : reader->entry, reader->info);
+}
+
 int core_info_read(int fd, struct core_info **ret)
 {
     _cleanup_core_info_ struct core_info *info = calloc(1, sizeof(*info));
@@ -326,12 +339,34 @@ int core_info_read(int fd, struct core_info **ret)
         return -errno;
     info->file_size = (uint64_t)st.st_size;
     r = read_headers(&reader);
-    for (size_t i = 0; r >= 0 && i < reader.n_notes; i++)
-        r = read_notes(&reader, &reader.notes[i]);
+    if (r == 0)
+        r = read_content(&reader, fd);
     if (r < 0)
         return r;
     info->truncated = info->file_size < info->expected_size;
-    r = core_modules_find(fd, reader.program_headers ? reader.program_headers : reader.entry, info);
+    *ret = take_ptr(info);
+    return 0;
+}
+
+int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_memory *memory,
+                         int memory_fd, struct core_info **ret)
+{
+    _cleanup_core_info_ struct core_info *info = calloc(1, sizeof(*info));
+    const struct elf_bytes bytes = {.fd = notes_fd};
+    struct reader reader = {
+        .fd = notes_fd,
+        .info = info,
+        .notes = {elf_notes_begin(&bytes, 0, notes_size, 4)},
+        .n_notes = 1,
+    };
+    int r;
+
+    if (!info) {
+        free(memory->segments);
+        return -ENOMEM;
+    }
+    info->memory = *memory;
+    r = read_content(&reader, memory_fd);
     if (r < 0)
         return r;
     *ret = take_ptr(info);

@@ -84,6 +84,18 @@ struct core_info {
 int core_info_read(int fd, struct core_info **ret);
 
 /*
+ * The same of a process that is held: its notes as a core has them, its memory where it is.
+ *
+ * @notes_fd, @notes_size  the notes, from the file's beginning on
+ * @memory     becomes the info's, also where this fails
+ * @memory_fd  where the memory's segments are read from
+ *
+ * Returns as core_info_read(); the sizes of a core are left to the caller.
+ */
+int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_memory *memory,
+                         int memory_fd, struct core_info **ret);
+
+/*
  * The same for a process that left no core: mappings and modules from the text of /proc/PID/maps
  * (proc(5)), everything else 0 or empty.
  *

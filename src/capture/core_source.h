@@ -4,7 +4,7 @@
  * Where a core's bytes come from: a stream that is read once, in order, so that no one ever holds a
  * whole core. Holes are told apart from data: a sparse core of 5 GiB costs what its data costs.
  *
- * Implementations: kernel_core.h (the kernel's core file).
+ * Implementations: kernel_core.h (the kernel's core file), live_process.h (a process that is held).
  */
 
 #include <stddef.h>

@@ -86,6 +86,13 @@ static int find_gdb(char *ret, size_t size)
     return -ENOENT;
 }
 
+bool gdb_is_there(void)
+{
+    char gdb[PATH_MAX];
+
+    return find_gdb(gdb, sizeof(gdb)) == 0;
+}
+
 static void build_arguments(const char *gdb, const char *core_path, const char *exe_path,
                             const char **ret)
 {

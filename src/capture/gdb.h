@@ -2,8 +2,12 @@
 
 /* gdb, where the image has it: the fuller text of `thread apply all bt full`. */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Whether there is a gdb: beside this executable (/opt/coreinit/bin), else along PATH. */
+bool gdb_is_there(void);
 
 /*
  * Starts gdb in batch mode on a core, in a process group of its own, without the user's or the
@@ -12,8 +16,6 @@
  * It gets nothing of this process but standard streams and PATH: no other descriptors, no
  * environment (which may hold credentials), default signal dispositions. It dies with its parent,
  * writes no core, at most 64 MiB of output, and is the first to go where memory runs out.
- *
- * gdb is looked for beside this executable (/opt/coreinit/bin), then along PATH.
  *
  * @core_path, @exe_path  may be /proc/PID/fd/N of this process; @exe_path NULL where unknown
  *

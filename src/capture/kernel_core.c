@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "capture/core_layout.h"
 #include "capture/core_search.h"
 #include "capture/core_sweep.h"
 #include "capture/crash_facts.h"
@@ -64,22 +65,27 @@ __attribute__((format(printf, 2, 3))) static struct verdict refuse(bool is_usual
     return verdict;
 }
 
-static struct verdict refuse_error(int error)
+const char *kernel_core_refusal(int error)
 {
     switch (error) {
     case -ELOOP:
-        return refuse(false, "it is a symbolic link");
+        return "it is a symbolic link";
     case -EINVAL:
-        return refuse(false, "it is not a regular file");
+        return "it is not a regular file";
     case -ENOEXEC:
-        return refuse(true, "it is not an ELF core");
+        return "it is not an ELF core";
     case -ENOTSUP:
-        return refuse(false, "it is the core of a 32-bit program, or of another machine");
+        return "it is the core of a 32-bit program, or of another machine";
     case -ENODATA:
-        return refuse(false, "it is cut before its notes end (core limit or disk too small)");
+        return "it is cut before its notes end (core limit or disk too small)";
     default:
-        return refuse(false, "%s", strerrordesc_np(-error));
+        return strerrordesc_np(-error);
     }
+}
+
+static struct verdict refuse_error(int error)
+{
+    return refuse(error == -ENOEXEC, "%s", kernel_core_refusal(error));
 }
 
 static bool is_older(const struct timespec *time, const struct timespec *than, time_t slack)
@@ -167,25 +173,10 @@ static struct verdict judge_arguments(const struct finder *finder, const struct 
     return (struct verdict){0};
 }
 
-/*
- * The kernel loads a position-independent executable at a random address. Where the maps don't have
- * it, the process has called execve(2) since they were read.
- */
+/* Where the maps don't have it, the process has called execve(2) since they were read. */
 static struct verdict judge_layout(const struct finder *finder, const struct core_info *info)
 {
-    const struct core_module *executable = info->knows_executable ? &info->modules[0] : NULL;
-    bool is_elsewhere = false;
-
-    for (size_t i = 0; finder->maps && executable && i < finder->maps->n_mappings; i++) {
-        const struct core_mapping *mapping = &finder->maps->mappings[i];
-
-        if (mapping->offset != 0 || strcmp(mapping->path, executable->path) != 0)
-            continue;
-        if (mapping->start == executable->start)
-            return (struct verdict){0};
-        is_elsewhere = true;
-    }
-    if (!is_elsewhere)
+    if (!finder->maps || core_layout_compare(finder->maps, info) != CORE_LAYOUT_ELSEWHERE)
         return (struct verdict){0};
     return refuse(true,
                   "it is the core of another process of that pid, %s, which lay elsewhere in "

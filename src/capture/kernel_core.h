@@ -13,6 +13,7 @@ struct kernel_core {
     char name[256];  /* in that directory */
     char path[4096]; /* for people */
     struct core_info *info;
+    bool stays; /* someone else may want it: it isn't to be removed (kernel_core_find_appeared()) */
 };
 
 /*
@@ -49,6 +50,42 @@ int kernel_core_find(const struct crash_record *record, struct kernel_core **ret
 /* The same with the kernel's settings given. */
 int kernel_core_find_by(const struct crash_record *record, const struct core_settings *settings,
                         struct kernel_core **ret, char *why, size_t why_size);
+
+/*
+ * Opens the core that PID 1 saw appear, record->appeared, of a process that it doesn't reap.
+ *
+ * It is trusted only if it is a regular file with one link, reached without a symbolic link, no
+ * older than coreinit, an ELF core, and named as core_pattern names one of that pid and signal on
+ * this host. The process must be gone, and must not have been a child of coreinit's: the crash of
+ * those has a record of its own.
+ *
+ * Where containers share a directory inotify(7) tells each of them of all cores, their pids repeat,
+ * and those of a pod have one hostname; but nobody else's core may be removed. One is this
+ * container's for certain where
+ * - it lies on the container's own root file system (an overlay is mounted for one alone), or
+ * - the process was forked by one that lives beneath coreinit, and never called execve(2): both
+ *   have the kernel's vdso(7) at the same random address, or
+ * - PID 1 saw the process, with its executable at the same random address (the record's witness).
+ * Otherwise the executable must be here, with the same build-id, and the parent must live beneath
+ * coreinit, or be the program, which may have ended (record->pid). With that alone the core is
+ * bundled, for a crash had better be bundled twice than not at all, but stays where it is (@stays).
+ *
+ * So does that of a process which its parent hasn't waited for: coreinit may have to.
+ *
+ * @why  where it isn't taken: what is wrong with it
+ *
+ * Returns 0 with @ret to be freed with kernel_core_free(), -ENOENT with @why, or -ENOMEM.
+ */
+int kernel_core_find_appeared(const struct crash_record *record, struct kernel_core **ret,
+                              char *why, size_t why_size);
+
+/* The same with the kernel's settings and coreinit's pid (the collector's parent's) given. */
+int kernel_core_find_appeared_by(const struct crash_record *record,
+                                 const struct core_settings *settings, pid_t coreinit,
+                                 struct kernel_core **ret, char *why, size_t why_size);
+
+/* What a file that isn't taken is instead, from the error of opening or reading it. */
+const char *kernel_core_refusal(int error);
 
 /*
  * Opens a stream over the core from its beginning, holes told apart by SEEK_DATA (lseek(2)). The

@@ -15,11 +15,13 @@
 /* The context of libdw's callbacks. */
 struct unwinder {
     Dwfl *dwfl;
-    int core_fd;
+    int memory_fd;
     const struct core_info *info;
 
     struct stack_thread *thread; /* being unwound */
     elf_gregset_t registers;     /* of that thread */
+    bool is_quick;               /* debug information that isn't at hand is passed by */
+    bool is_passed_by;           /* there was some */
     bool begins_with_caller;     /* what it called is told already */
     bool begins_again;           /* with other registers */
     bool lacks_memory;           /* the latest frame's caller couldn't be read */
@@ -133,6 +135,30 @@ static Dwarf_Die *find_unit(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr 
     return NULL;
 }
 
+/*
+ * Whether a file has debug information that can be used as it lies there: libdw unpacks all of it
+ * before it answers the first question.
+ */
+static bool has_debug_info_at_hand(Dwfl_Module *module)
+{
+    GElf_Addr bias;
+    Elf *elf = dwfl_module_getelf(module, &bias);
+    Elf_Scn *section = NULL;
+    GElf_Shdr header;
+    size_t names;
+
+    if (!elf || elf_getshdrstrndx(elf, &names) < 0)
+        return false;
+    while ((section = elf_nextscn(elf, section))) {
+        const char *name =
+            gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+
+        if (name && strcmp(name, ".debug_info") == 0)
+            return !(header.sh_flags & SHF_COMPRESSED);
+    }
+    return false;
+}
+
 static void add_source(struct unwinder *unwinder, Dwarf_Die *unit, Dwarf_Addr address,
                        struct stack_frame *frame)
 {
@@ -197,8 +223,9 @@ static void add_frame(struct unwinder *unwinder, uint64_t pc, bool is_activation
     locate(unwinder, address, frame);
     if (!module)
         return;
-    unit = find_unit(module, address, &bias);
-    if (unit) {
+    if (unwinder->is_quick && !has_debug_info_at_hand(module))
+        unwinder->is_passed_by = true;
+    else if ((unit = find_unit(module, address, &bias))) {
         add_source(unwinder, unit, address - bias, frame);
         add_inlined(unwinder, unit, address - bias);
     }
@@ -229,7 +256,7 @@ static bool stack_word(uint64_t address, uint64_t *ret, void *context)
 {
     const struct unwinder *unwinder = context;
 
-    return core_memory_read(&unwinder->info->memory, unwinder->core_fd, address, ret,
+    return core_memory_read(&unwinder->info->memory, unwinder->memory_fd, address, ret,
                             sizeof(*ret)) == 0;
 }
 
@@ -383,7 +410,7 @@ static int unwind_thread(struct unwinder *unwinder, const struct core_thread *th
         r = dwfl_getthread_frames(unwinder->dwfl, thread->tid, on_frame, unwinder);
     } while (unwinder->begins_again && !unwinder->error && !ret->cut);
     if (unwinder->lacks_memory)
-        ret->unwind_error = copy_text(unwinder, "its memory is not in the core");
+        ret->unwind_error = copy_text(unwinder, "its memory cannot be read");
     else if (r != 0 && !unwinder->error && !ret->cut)
         ret->unwind_error = copy_text(unwinder, dwfl_errmsg(-1));
     /* Not even the first frame: its address is known all the same. */
@@ -391,6 +418,37 @@ static int unwind_thread(struct unwinder *unwinder, const struct core_thread *th
         add_frame(unwinder, registers_pc(unwinder->registers), true);
     give_back_room(ret);
     return unwinder->error;
+}
+
+static void free_frames(struct stack_thread *thread)
+{
+    for (size_t i = 0; i < thread->n_frames; i++) {
+        free(thread->frames[i].function);
+        free(thread->frames[i].file);
+        free(thread->frames[i].module);
+    }
+    free(thread->frames);
+    free(thread->unwind_error);
+}
+
+/* Tells the crashing thread's stack as soon as that can be, and then unwinds it for good. */
+static int unwind_first_thread(struct unwinder *unwinder, const struct core_thread *thread,
+                               void (*first)(const struct stack_thread *thread, void *context),
+                               void *context, struct stack_thread *ret)
+{
+    int r;
+
+    unwinder->is_quick = true;
+    r = unwind_thread(unwinder, thread, ret);
+    if (r < 0)
+        return r;
+    first(ret, context);
+    unwinder->is_quick = false;
+    if (!unwinder->is_passed_by)
+        return 0;
+    free_frames(ret);
+    *ret = (struct stack_thread){0};
+    return unwind_thread(unwinder, thread, ret);
 }
 
 static struct stack *new_stack(size_t n_threads)
@@ -406,40 +464,41 @@ static struct stack *new_stack(size_t n_threads)
     return NULL;
 }
 
-int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info *info,
-                      void (*first)(const struct stack_thread *thread, void *context),
-                      void *context, struct stack **ret)
+int stack_unwind(int memory_fd, const char *exe_path, const struct core_info *info,
+                 void (*first)(const struct stack_thread *thread, void *context), void *context,
+                 struct stack **ret)
 {
+    Elf64_Ehdr header = registers_elf_header();
     __attribute__((cleanup(end_elf))) Elf *elf = NULL;
     __attribute__((cleanup(end_dwfl))) Dwfl *dwfl = NULL;
     _cleanup_stack_ struct stack *stack = new_stack(info->n_threads);
-    struct unwinder unwinder = {.core_fd = core_fd, .info = info};
+    struct unwinder unwinder = {.memory_fd = memory_fd, .info = info};
     int r;
 
     if (!stack)
         return -ENOMEM;
     unsetenv("DEBUGINFOD_URLS");
     elf_version(EV_CURRENT);
-    elf = elf_begin(core_fd, ELF_C_READ, NULL);
+    elf = elf_memory((char *)&header, sizeof(header)); /* all that libdw asks is the machine */
     dwfl = unwinder.dwfl = dwfl_begin(&callbacks);
     if (!elf || !dwfl) {
-        log_error("libdw cannot begin with the core: %s", elf_errmsg(-1));
+        log_error("libdw cannot begin: %s", elf_errmsg(-1));
         return -ENOEXEC;
     }
-    r = stack_report_modules(dwfl, core_fd, exe_path, info);
+    r = stack_report_modules(dwfl, memory_fd, exe_path, info);
     if (r < 0)
         return r;
     if (!dwfl_attach_state(dwfl, elf, info->pid, &thread_callbacks, &unwinder)) {
-        log_error("libdw cannot unwind the core: %s", dwfl_errmsg(-1));
+        log_error("libdw cannot unwind: %s", dwfl_errmsg(-1));
         return -ENOEXEC;
     }
     for (size_t i = 0; i < info->n_threads; i++) {
         stack->n_threads++;
-        r = unwind_thread(&unwinder, &info->threads[i], &stack->threads[i]);
+        r = i == 0 && first ? unwind_first_thread(&unwinder, &info->threads[0], first, context,
+                                                  &stack->threads[0])
+                            : unwind_thread(&unwinder, &info->threads[i], &stack->threads[i]);
         if (r < 0)
             return r;
-        if (i == 0 && first)
-            first(&stack->threads[0], context);
     }
     *ret = take_ptr(stack);
     return 0;
@@ -449,17 +508,8 @@ void stack_free(struct stack *stack)
 {
     if (!stack)
         return;
-    for (size_t i = 0; i < stack->n_threads; i++) {
-        struct stack_thread *thread = &stack->threads[i];
-
-        for (size_t k = 0; k < thread->n_frames; k++) {
-            free(thread->frames[k].function);
-            free(thread->frames[k].file);
-            free(thread->frames[k].module);
-        }
-        free(thread->frames);
-        free(thread->unwind_error);
-    }
+    for (size_t i = 0; i < stack->n_threads; i++)
+        free_frames(&stack->threads[i]);
     free(stack->threads);
     free(stack);
 }

@@ -42,26 +42,27 @@ struct stack {
 #define STACK_MAX_FRAMES 256
 
 /*
- * Unwinds every thread of a core.
+ * Unwinds every thread of a process, dead or stopped.
  *
  * A mapped file is used only if its build-id is still the one that was mapped; one that is gone or
- * was replaced is read from the core, as far as the kernel dumped it. Nothing is downloaded: the
+ * was replaced is read from the memory, as far as that is there. Nothing is downloaded: the
  * environment variable DEBUGINFOD_URLS is removed.
  *
  * Meant to run in a process of its own: a damaged core may take libdw's time or its life.
  *
- * @core_fd  the core; @exe_path its executable (may be /proc/self/fd/N), or NULL
- * @info     of that core
- * @first    called once as soon as the crashing thread's stack is known, before the others; may be
- * NULL
- * @ret      to be freed with stack_free()
+ * @memory_fd  what info->memory lies in: the core, or /proc/PID/mem
+ * @exe_path   the executable (may be /proc/self/fd/N), or NULL
+ * @first      called once as soon as the crashing thread's stack is known, before the others; may
+ * be NULL. Of debug information it has what is at hand: not what lies in a file of its own, or is
+ * compressed, for that takes libdw a multiple of the time. The stack that is returned has it all.
+ * @ret        to be freed with stack_free()
  *
- * Returns 0, -ENOEXEC (libdw can't make sense of the core, its words are logged), -ENOMEM or
+ * Returns 0, -ENOEXEC (libdw can't make sense of the process, its words are logged), -ENOMEM or
  * -errno.
  */
-int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info *info,
-                      void (*first)(const struct stack_thread *thread, void *context),
-                      void *context, struct stack **ret);
+int stack_unwind(int memory_fd, const char *exe_path, const struct core_info *info,
+                 void (*first)(const struct stack_thread *thread, void *context), void *context,
+                 struct stack **ret);
 
 /*
  * Prints one thread as text, a frame a line:
@@ -74,6 +75,13 @@ int stack_unwind_core(int core_fd, const char *exe_path, const struct core_info 
  * Control characters in names are shown as '?': the text goes to terminals.
  */
 void stack_print_thread(FILE *out, const struct stack_thread *thread, const struct core_info *info);
+
+/*
+ * Prints the build-id of each module that a thread's frames are in, a module a line:
+ *
+ *     fluent-bit: build-id 3b1d7f0a5c2e4d6f8091a2b3c4d5e6f708192a3b
+ */
+void stack_print_build_ids(FILE *out, const struct stack_thread *thread);
 
 void stack_free(struct stack *stack);
 

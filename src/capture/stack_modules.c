@@ -13,7 +13,7 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/* What is copied out of a core for one module at most; it is held in memory. */
+/* What is copied of the memory for all modules at most; it is held in ours. */
 #define MOST_IMAGE_BYTES (64u << 20)
 
 /* The vdso has a few pages; its segment is the vdso alone. */
@@ -38,7 +38,7 @@ static int open_if_same(const char *path, const struct core_module *module)
 }
 
 /* Copies a part of a process's memory to a place in a file. Returns 0 or -errno. */
-static int copy_memory(const struct core_info *info, int core_fd, uint64_t address, uint64_t size,
+static int copy_memory(const struct core_info *info, int memory_fd, uint64_t address, uint64_t size,
                        int to_fd, uint64_t to)
 {
     char buffer[64 * 1024];
@@ -47,7 +47,7 @@ static int copy_memory(const struct core_info *info, int core_fd, uint64_t addre
         int r;
 
         part = size - done < sizeof(buffer) ? size - done : sizeof(buffer);
-        r = core_memory_read(&info->memory, core_fd, address + done, buffer, (size_t)part);
+        r = core_memory_read(&info->memory, memory_fd, address + done, buffer, (size_t)part);
         if (r < 0)
             return r;
         if (pwrite(to_fd, buffer, (size_t)part, (off_t)(to + done)) != (ssize_t)part)
@@ -72,8 +72,13 @@ static int drop_missing_sections(int fd, uint64_t size)
     return pwrite(fd, &header, sizeof(header), 0) == sizeof(header) ? 0 : -EIO;
 }
 
-/* Makes a module's file again from the core's memory, if all that was mapped is in it. */
-static int rebuild_file(const struct core_info *info, int core_fd, const struct core_module *module)
+/*
+ * Makes a module's file again from the memory, if all that was mapped is there.
+ *
+ * @room  bytes that it may take, less what it took afterwards
+ */
+static int rebuild_file(const struct core_info *info, int memory_fd,
+                        const struct core_module *module, uint64_t *room)
 {
     _cleanup_close_ int fd = memfd_create("module", MFD_CLOEXEC);
     uint64_t size = 0;
@@ -87,19 +92,22 @@ static int rebuild_file(const struct core_info *info, int core_fd, const struct 
 
         if (strcmp(mapping->path, module->path) != 0)
             continue;
-        if (length > MOST_IMAGE_BYTES || mapping->offset > MOST_IMAGE_BYTES - length)
+        if (length > *room || mapping->offset > *room - length)
             return -EFBIG;
-        r = copy_memory(info, core_fd, mapping->start, length, fd, mapping->offset);
+        r = copy_memory(info, memory_fd, mapping->start, length, fd, mapping->offset);
         if (r < 0)
             return r;
         if (mapping->offset + length > size)
             size = mapping->offset + length;
     }
     r = drop_missing_sections(fd, size);
-    return r < 0 ? r : take_fd(&fd);
+    if (r < 0)
+        return r;
+    *room -= size;
+    return take_fd(&fd);
 }
 
-static int copy_vdso(const struct core_info *info, int core_fd)
+static int copy_vdso(const struct core_info *info, int memory_fd)
 {
     const struct core_segment *segment = core_memory_find(&info->memory, info->vdso);
     _cleanup_close_ int fd = memfd_create("vdso", MFD_CLOEXEC);
@@ -109,7 +117,7 @@ static int copy_vdso(const struct core_info *info, int core_fd)
         return -errno;
     if (!segment || segment->end - info->vdso > MOST_VDSO_BYTES)
         return -ENODATA;
-    r = copy_memory(info, core_fd, info->vdso, segment->end - info->vdso, fd, 0);
+    r = copy_memory(info, memory_fd, info->vdso, segment->end - info->vdso, fd, 0);
     return r < 0 ? r : take_fd(&fd);
 }
 
@@ -124,9 +132,11 @@ static void report(Dwfl *dwfl, const char *path, uint64_t bias, int fd)
     close_fd(fd);
 }
 
-int stack_report_modules(Dwfl *dwfl, int core_fd, const char *exe_path,
+int stack_report_modules(Dwfl *dwfl, int memory_fd, const char *exe_path,
                          const struct core_info *info)
 {
+    uint64_t room = MOST_IMAGE_BYTES;
+
     dwfl_report_begin(dwfl);
     for (size_t i = 0; i < info->n_modules; i++) {
         const struct core_module *module = &info->modules[i];
@@ -137,18 +147,18 @@ int stack_report_modules(Dwfl *dwfl, int core_fd, const char *exe_path,
         if (fd < 0)
             fd = open_if_same(module->path, module);
         if (fd < 0)
-            fd = rebuild_file(info, core_fd, module);
+            fd = rebuild_file(info, memory_fd, module, &room);
         if (fd >= 0)
             report(dwfl, module->path, module->bias, fd);
     }
     if (info->vdso) {
-        int fd = copy_vdso(info, core_fd);
+        int fd = copy_vdso(info, memory_fd);
 
         if (fd >= 0)
             report(dwfl, "[vdso]", info->vdso, fd);
     }
     if (dwfl_report_end(dwfl, NULL, NULL) != 0) {
-        log_error("libdw cannot use the core's modules: %s", dwfl_errmsg(-1));
+        log_error("libdw cannot use the modules: %s", dwfl_errmsg(-1));
         return -ENOEXEC;
     }
     return 0;

@@ -9,6 +9,14 @@ static void print_name(FILE *out, const char *name)
         fputc((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name, out);
 }
 
+/* The last part of its path. */
+static void print_module(FILE *out, const char *module)
+{
+    const char *slash = strrchr(module, '/');
+
+    print_name(out, slash ? slash + 1 : module);
+}
+
 static void print_place(FILE *out, const struct stack_frame *frame)
 {
     fputs(" in ", out);
@@ -23,10 +31,8 @@ static void print_place(FILE *out, const struct stack_frame *frame)
     if (frame->is_inlined)
         fputs(" (inlined)", out);
     if (frame->module) {
-        const char *slash = strrchr(frame->module, '/');
-
         fputs(" (", out);
-        print_name(out, slash ? slash + 1 : frame->module);
+        print_module(out, frame->module);
         fprintf(out, "+0x%" PRIx64 ")", frame->module_offset);
     }
 }
@@ -67,4 +73,25 @@ void stack_print_thread(FILE *out, const struct stack_thread *thread, const stru
                 thread->n_frames);
     if (thread->unwind_error)
         fprintf(out, "(the stack goes on, but cannot be followed: %s)\n", thread->unwind_error);
+}
+
+static bool is_module_of_earlier(const struct stack_thread *thread, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (thread->frames[i].module &&
+            strcmp(thread->frames[i].module, thread->frames[index].module) == 0)
+            return true;
+    return false;
+}
+
+void stack_print_build_ids(FILE *out, const struct stack_thread *thread)
+{
+    for (size_t i = 0; i < thread->n_frames; i++) {
+        const struct stack_frame *frame = &thread->frames[i];
+
+        if (!frame->module || !frame->build_id[0] || is_module_of_earlier(thread, i))
+            continue;
+        print_module(out, frame->module);
+        fprintf(out, ": build-id %s\n", frame->build_id);
+    }
 }

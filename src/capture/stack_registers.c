@@ -20,6 +20,8 @@ static const struct {
     {R12, REG_R12}, {R13, REG_R13}, {R14, REG_R14}, {R15, REG_R15}, {RIP, REG_RIP},
 };
 
+#define NATIVE_MACHINE EM_X86_64
+
 #define DWARF_STACK_POINTER 7
 
 uint64_t registers_pc(const elf_gregset_t registers)
@@ -72,6 +74,8 @@ bool registers_set(Dwfl_Thread *thread, const elf_gregset_t registers)
  * struct user_pt_regs: x0 to x30, the stack pointer, the program counter. mcontext_t has them in
  * the same order, and DWARF for the ARM 64-bit Architecture numbers the first 32 so.
  */
+#define NATIVE_MACHINE EM_AARCH64
+
 #define LINK_REGISTER 30
 #define STACK_POINTER 31
 #define PROGRAM_COUNTER 32
@@ -119,3 +123,15 @@ bool registers_set(Dwfl_Thread *thread, const elf_gregset_t registers)
 }
 
 #endif
+
+Elf64_Ehdr registers_elf_header(void)
+{
+    return (Elf64_Ehdr){
+        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+                    __BYTE_ORDER == __LITTLE_ENDIAN ? ELFDATA2LSB : ELFDATA2MSB, EV_CURRENT},
+        .e_type = ET_CORE,
+        .e_machine = NATIVE_MACHINE,
+        .e_version = EV_CURRENT,
+        .e_ehsize = sizeof(Elf64_Ehdr),
+    };
+}

@@ -1,12 +1,16 @@
 #pragma once
 
-/* A thread's registers, as libdw wants them. The one file that knows machines by name. */
+/* A thread's registers, as libdw wants them. */
 
+#include <elf.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/procfs.h>
 
 #include <elfutils/libdwfl.h>
+
+/* The header of an ELF file of this machine, without any content. */
+Elf64_Ehdr registers_elf_header(void);
 
 uint64_t registers_pc(const elf_gregset_t registers);
 
