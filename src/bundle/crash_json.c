@@ -21,17 +21,22 @@
 #define TEXT(array) json_text(array, sizeof(array))
 #define KNOWN_TEXT(array) json_known_text(array, sizeof(array))
 
-/* A shell that reports 128+N was reaped, but the core is that of a descendant: that one crashed,
- * and the shell is the reporter. */
-static bool is_of_child(const struct bundle *bundle)
+/*
+ * Whether the core alone tells who crashed: a shell that reports 128+N was reaped, but the core is
+ * that of a descendant, or none was reaped, and a core appeared.
+ */
+static bool is_known_by_core(const struct bundle *bundle)
 {
-    return bundle->record->wait_code == CLD_EXITED && bundle->info && bundle->info->pid > 0;
+    const struct crash_record *record = bundle->record;
+
+    return (record->wait_code == CLD_EXITED || record->appeared[0]) && bundle->info &&
+           bundle->info->pid > 0;
 }
 
 /* The process that crashed. */
 static pid_t crashed_pid(const struct bundle *bundle)
 {
-    return is_of_child(bundle) ? bundle->info->pid : bundle->record->pid;
+    return is_known_by_core(bundle) ? bundle->info->pid : bundle->record->pid;
 }
 
 static int signal_number(const struct bundle *bundle)
@@ -108,7 +113,7 @@ static json_t *argv_to_json(const struct crash_record *record)
 static json_t *reporter_to_json(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
-    const bool is_reported = is_of_child(bundle);
+    const bool is_reported = is_known_by_core(bundle) && !record->appeared[0];
     char comm[64] = "";
 
     if (is_reported)
@@ -126,7 +131,7 @@ static json_t *uptime_to_json(const struct bundle *bundle)
     struct crash_facts facts = crash_facts_of(record);
     double seconds;
 
-    if (is_of_child(bundle) || !facts.knows_start)
+    if (is_known_by_core(bundle) || !facts.knows_start)
         return json_null();
     seconds = (double)(record->ended_realtime.tv_sec - facts.started.tv_sec) +
               (double)(record->ended_realtime.tv_nsec - facts.started.tv_nsec) / 1e9;
@@ -172,6 +177,7 @@ static json_t *capture_to_json(const struct bundle *bundle)
         {"core_size", core ? json_size(core->file_size) : json_null()},
         {"expected_size", core ? json_size(core->expected_size) : json_null()},
         {"truncated", core ? json_boolean(core->truncated) : json_null()},
+        {"unreadable", bundle->knows_unreadable ? json_size(bundle->unreadable) : json_null()},
         {NULL, NULL},
     });
 }
@@ -292,7 +298,7 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
 {
     const struct crash_record *record = bundle->record;
     const struct core_info *info = bundle->info;
-    const bool of_child = is_of_child(bundle), exited = record->wait_code == CLD_EXITED;
+    const bool exited = record->wait_code == CLD_EXITED, by_core = is_known_by_core(bundle);
     const int64_t uid = process_real_id(record->status, "Uid:");
     const int64_t gid = process_real_id(record->status, "Gid:");
     const pid_t pid = crashed_pid(bundle);
@@ -301,7 +307,7 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
     char comm[64], thread[sizeof(info->comm)] = "";
 
     process_comm(record->stat, comm, sizeof(comm));
-    if (of_child)
+    if (by_core)
         snprintf(comm, sizeof(comm), "%s", info->comm);
     /* fill_psinfo() of fs/binfmt_elf.c names the leader; a core doesn't name other threads. */
     if (info && info->n_threads > 0 && info->threads[0].name[0])
@@ -316,14 +322,14 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         {"run_id", KNOWN_TEXT(record->settings.run_id)},
         {"complete", json_boolean(complete)},
         {"time", time_to_json(&record->ended_realtime)},
-        {"cause", json_string(exited && !of_child ? "exit" : "signal")},
+        {"cause", json_string(exited && !by_core ? "exit" : "signal")},
         {"signal", signal_to_json(bundle)},
         {"exit_status", json_known_integer(exited, record->wait_status)},
         {"pid", json_known_integer(pid > 0, pid)},
         {"tid", json_known_integer(info && info->crash_tid > 0, info ? info->crash_tid : 0)},
         {"thread", KNOWN_TEXT(thread)},
         {"comm", KNOWN_TEXT(comm)},
-        {"program", json_boolean(record->is_program && !of_child)},
+        {"program", json_boolean(record->is_program && !by_core)},
         {"exe",
          is_witnessed && record->exe[0] ? KNOWN_TEXT(record->exe) : json_known_text(exe, PATH_MAX)},
         {"argv", is_witnessed ? argv_to_json(record) : json_null()},

@@ -38,8 +38,10 @@ struct bundle {
     char hostname[256];
     struct container container; /* container_read() */
 
-    const char *capture_source;   /* "kernel" or "none": where the core came from */
+    const char *capture_source;   /* "kernel", "ptrace" or "none": where the core came from */
     char no_core[512];            /* why there is none, "" where there is one */
+    bool knows_unreadable;        /* the core was read from the process */
+    uint64_t unreadable;          /* bytes of it that couldn't be, and are zeros */
     const struct core_info *info; /* of the core, else of the maps; NULL where neither */
     json_t *frames; /* top frames as stack_to_json() gives them, or NULL (owned by the bundle's
                        owner) */

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "bundle/link_names.h"
 #include "bundle/zip.h"
 #include "capture/build_id.h"
 #include "capture/regular_file.h"
@@ -212,9 +211,8 @@ static int clean_name(struct archive *archive, const char *name, time_t mtime, c
 }
 
 /* Stores a file that is in the archive under the loader's name too, where that is another one. */
-static int add_link_name(const char *name, void *context)
+static int add_link_name(struct archive *archive, const char *name)
 {
-    struct archive *archive = context;
     _cleanup_close_ int fd = -1;
     char clean[PATH_MAX];
     struct stat st;
@@ -231,19 +229,8 @@ static int add_link_name(const char *name, void *context)
     return add_file(archive, clean, fd, &st);
 }
 
-static int add_link_names(struct archive *archive, const struct core_info *info, int core_fd)
-{
-    int r = link_names_each(info, core_fd, add_link_name, archive);
-
-    if (r != -ENODATA)
-        return r;
-    log_info("the core doesn't tell the loader's names of the libraries: .libs.zip has them at "
-             "their real paths only");
-    return 0;
-}
-
-int libs_write(const struct core_info *info, int core_fd, const char *exe_path, const char *root,
-               struct sink *sink)
+int libs_write(const struct core_info *info, const struct link_names *names, const char *exe_path,
+               const char *root, struct sink *sink)
 {
     _cleanup_zip_ struct zip *zip = NULL;
     _cleanup_(free_members) struct archive archive = {.root = root};
@@ -254,8 +241,8 @@ int libs_write(const struct core_info *info, int core_fd, const char *exe_path, 
     for (size_t i = info->knows_executable; r == 0 && i < info->n_modules; i++)
         if (!exe_path || strcmp(info->modules[i].path, exe_path) != 0)
             r = add_module(&archive, &info->modules[i]);
-    if (r == 0 && core_fd >= 0)
-        r = add_link_names(&archive, info, core_fd);
+    for (size_t at = 0; r == 0 && at < names->size; at += strlen(names->text + at) + 1)
+        r = add_link_name(&archive, names->text + at);
     if (archive.n_left_out > MOST_LEFT_OUT_TOLD)
         log_warning("%zu more files are left out of .libs.zip",
                     archive.n_left_out - MOST_LEFT_OUT_TOLD);

@@ -13,14 +13,14 @@
 #include "bundle/container.h"
 #include "bundle/libs.h"
 #include "bundle/zip.h"
-#include "capture/kernel_core.h"
+#include "capture/gdb.h"
+#include "ctl/captured.h"
 #include "ctl/commands.h"
 #include "ctl/delivery.h"
 #include "ctl/executable.h"
 #include "ctl/record.h"
 #include "ctl/stacktrace.h"
 #include "util/cleanup.h"
-#include "util/io.h"
 #include "util/log.h"
 
 /* zlib's fastest: cores are mostly zeros and pointers, and a dying container has no time. */
@@ -30,29 +30,12 @@
 struct collection {
     struct crash_record *record;
     struct bundle bundle;
+    struct captured captured;
     struct delivery delivery;
-    struct kernel_core *core;    /* NULL: none was found */
-    struct core_info *maps_info; /* where there is no core */
     struct stacktrace trace;
+    struct link_names link_names;
     int exe_fd;
 };
-
-static int write_fd(void *context, struct sink *sink)
-{
-    const int *fd = context;
-    char buffer[64 * 1024];
-    uint64_t at = 0;
-    ssize_t n;
-    int r;
-
-    while ((n = pread_full(*fd, buffer, sizeof(buffer), at)) > 0) {
-        r = sink_write(sink, buffer, (size_t)n);
-        if (r < 0)
-            return r;
-        at += (uint64_t)n;
-    }
-    return (int)n;
-}
 
 static int write_core_entry(struct zip *zip, struct core_source *source)
 {
@@ -74,9 +57,9 @@ static int write_core_zip(void *context, struct sink *sink)
     _cleanup_zip_ struct zip *zip = NULL;
     int r;
 
-    r = kernel_core_source(collection->core, &source);
+    r = captured_source(&collection->captured, &source);
     if (r < 0)
-        return log_errno(r, "cannot read the core %s", collection->core->path);
+        return log_errno(r, "cannot read the core");
     r = zip_open(sink, ZIP_LEVEL, &zip);
     if (r == 0)
         r = zip_entry_begin(zip, "core", S_IFREG | 0600, collection->record->ended_realtime.tv_sec,
@@ -96,7 +79,7 @@ static int write_libs(void *context, struct sink *sink)
     const struct core_info *info = collection->bundle.info;
     const char *exe_path = info->knows_executable ? info->modules[0].path : collection->record->exe;
 
-    return libs_write(info, collection->core ? collection->core->fd : -1, exe_path, "", sink);
+    return libs_write(info, &collection->link_names, exe_path, "", sink);
 }
 
 static void missing(struct collection *collection, enum artifact_kind kind, const char *why)
@@ -106,74 +89,70 @@ static void missing(struct collection *collection, enum artifact_kind kind, cons
     snprintf(artifact->error, sizeof(artifact->error), "%s", why);
 }
 
-/* Finds the core, or learns what there is without it. */
-static int find_core(struct collection *collection)
-{
-    struct bundle *bundle = &collection->bundle;
-    int r = kernel_core_find(collection->record, &collection->core, bundle->no_core,
-                             sizeof(bundle->no_core));
-
-    if (r == 0) {
-        bundle->capture_source = "kernel";
-        bundle->info = collection->core->info;
-        record_doubt_witness(collection->record, bundle->info);
-        log_notice("the core is %s, %llu bytes%s", collection->core->path,
-                   (unsigned long long)bundle->info->file_size,
-                   bundle->info->truncated ? ", truncated" : "");
-        if (bundle->info->truncated)
-            log_warning("the core is truncated: %llu of %llu bytes; a larger core limit and more "
-                        "room where core_pattern points would keep it whole",
-                        (unsigned long long)bundle->info->file_size,
-                        (unsigned long long)bundle->info->expected_size);
-        return 0;
-    }
-    if (r != -ENOENT)
-        snprintf(bundle->no_core, sizeof(bundle->no_core), "the core cannot be used: %s",
-                 strerrordesc_np(-r));
-    bundle->capture_source = "none";
-    record_doubt_witness(collection->record, NULL);
-    if (collection->record->maps_fd >= 0 &&
-        core_info_from_maps(collection->record->maps_fd, &collection->maps_info) == 0)
-        bundle->info = collection->maps_info;
-    return -ENOENT;
-}
-
 /* Before anything that may be slow: the log has the stack at once. */
 static void unwind(struct collection *collection)
 {
     struct stacktrace *trace = &collection->trace;
 
-    if (collection->core &&
-        stacktrace_unwind(&collection->bundle, collection->core, collection->exe_fd, trace) == 0)
+    if (captured_has_core(&collection->captured) &&
+        stacktrace_unwind(&collection->bundle, collection->captured.memory_fd, collection->exe_fd,
+                          trace) == 0)
         collection->bundle.frames = trace->frames;
 }
 
 static void collect_stacktrace(struct collection *collection)
 {
-    struct stacktrace *trace = &collection->trace;
-    int r;
-
-    if (!collection->core) {
-        missing(collection, ARTIFACT_STACKTRACE, "there is no core to unwind");
-        return;
-    }
-    if (trace->text_fd >= 0)
-        (void)deliver(&collection->delivery, ARTIFACT_STACKTRACE, write_fd, &trace->text_fd);
+    if (collection->trace.text_fd >= 0)
+        (void)deliver(&collection->delivery, ARTIFACT_STACKTRACE, stacktrace_write,
+                      &collection->trace);
     else
-        missing(collection, ARTIFACT_STACKTRACE, "the core could not be unwound");
-    r = stacktrace_start_gdb(trace, collection->core, collection->exe_fd,
-                             collection->record->settings.collect_timeout);
-    if (r < 0 && r != -ENOENT)
-        log_errno(r, "gdb cannot be started");
+        missing(collection, ARTIFACT_STACKTRACE,
+                captured_has_core(&collection->captured) ? "the stack could not be unwound"
+                                                         : "there is no core to unwind");
 }
 
 static void collect_core(struct collection *collection)
 {
-    if (!collection->core)
-        missing(collection, ARTIFACT_CORE, collection->bundle.no_core);
-    else if (deliver(&collection->delivery, ARTIFACT_CORE, write_core_zip, collection) < 0)
-        log_error("the core stays at %s: copy it before the container is removed",
-                  collection->core->path);
+    struct captured *captured = &collection->captured;
+    struct bundle *bundle = &collection->bundle;
+
+    if (!captured_has_core(captured)) {
+        missing(collection, ARTIFACT_CORE, bundle->no_core);
+        return;
+    }
+    if (deliver(&collection->delivery, ARTIFACT_CORE, write_core_zip, collection) < 0)
+        captured_tell_fate(captured);
+    if (!captured->live || !bundle->artifacts[ARTIFACT_CORE].made)
+        return;
+    bundle->knows_unreadable = true;
+    bundle->unreadable = captured->live->unreadable;
+    if (bundle->unreadable > 0)
+        log_warning("%llu bytes of pid %d could not be read: the core has zeros in their place",
+                    (unsigned long long)bundle->unreadable, collection->record->pid);
+}
+
+/*
+ * Takes the last that is needed of the process, and lets it die. gdb begins only here, behind the
+ * core, which is worth more: it wants the processor, and its small core wants memory.
+ */
+static void let_go(struct collection *collection)
+{
+    struct captured *captured = &collection->captured;
+    int r = -ENOENT;
+
+    if (captured_has_core(captured)) {
+        if (link_names_read(captured->info, captured->memory_fd, &collection->link_names) < 0)
+            log_info("the loader's names of the libraries cannot be read: .libs.zip has them at "
+                     "their real paths only");
+        if (gdb_is_there())
+            r = captured_open_for_debugger(captured);
+    }
+    captured_release(captured, collection->bundle.artifacts[ARTIFACT_CORE].made);
+    if (r >= 0)
+        r = stacktrace_start_gdb(&collection->trace, r, collection->exe_fd,
+                                 collection->record->settings.collect_timeout);
+    if (r < 0 && r != -ENOENT)
+        log_errno(r, "gdb cannot be started");
 }
 
 static void collect_executable(struct collection *collection)
@@ -181,7 +160,7 @@ static void collect_executable(struct collection *collection)
     if (collection->exe_fd < 0)
         missing(collection, ARTIFACT_EXECUTABLE, "the executable that ran is not to be had");
     else
-        (void)deliver(&collection->delivery, ARTIFACT_EXECUTABLE, write_fd, &collection->exe_fd);
+        (void)deliver(&collection->delivery, ARTIFACT_EXECUTABLE, write_file, &collection->exe_fd);
 }
 
 static void collect_libs(struct collection *collection)
@@ -213,30 +192,13 @@ static int collect_gdb(struct collection *collection)
     struct delivery *delivery = &collection->delivery;
     int r;
 
-    if (stacktrace_finish_gdb(&collection->trace, &collection->bundle) != 1)
+    if (stacktrace_finish_gdb(&collection->trace) != 1)
         return 0;
-    (void)deliver(delivery, ARTIFACT_STACKTRACE, write_fd, &collection->trace.text_fd);
+    (void)deliver(delivery, ARTIFACT_STACKTRACE, stacktrace_write, &collection->trace);
     deliver_to_s3(delivery, ARTIFACT_STACKTRACE);
     r = deliver_account(delivery);
     deliver_to_s3(delivery, ARTIFACT_CRASH_JSON);
     return r;
-}
-
-/*
- * The kernel's file is a second copy once the zip is whole. That it is this crash's is certain only
- * where wait(2) told of the process itself: a shell's word for its child is not enough to delete.
- */
-static void remove_core(struct collection *collection)
-{
-    int r;
-
-    if (!collection->core || !collection->bundle.artifacts[ARTIFACT_CORE].made ||
-        collection->record->wait_code == CLD_EXITED)
-        return;
-    r = kernel_core_remove(collection->core);
-    if (r < 0)
-        log_warning("the kernel's core %s cannot be removed: %s", collection->core->path,
-                    strerrordesc_np(-r));
 }
 
 static void tell_result(const struct collection *collection)
@@ -262,9 +224,35 @@ static void collection_free(struct collection *collection)
 {
     delivery_close(&collection->delivery);
     stacktrace_free(&collection->trace);
-    core_info_free(collection->maps_info);
-    kernel_core_free(collection->core);
+    link_names_free(&collection->link_names);
+    captured_free(&collection->captured);
     close_fd(collection->exe_fd);
+}
+
+/*
+ * Says that there is no core. Returns whether there was a crash all the same: an exit status, or a
+ * file, is hearsay.
+ */
+static bool is_crash_without_core(const struct collection *collection)
+{
+    const struct crash_record *record = collection->record;
+
+    if (record->appeared[0])
+        log_info("%s is not bundled: %s", record->appeared, collection->bundle.no_core);
+    else if (record->wait_code == CLD_EXITED)
+        log_info("pid %d ended with status %d, as a shell does whose child crashed, but there is "
+                 "no new core: %s",
+                 record->pid, record->wait_status, collection->bundle.no_core);
+    else
+        log_error("pid %d left no core: %s", record->pid, collection->bundle.no_core);
+    return !record->appeared[0] && record->wait_code != CLD_EXITED;
+}
+
+static void describe_place(struct bundle *bundle)
+{
+    if (gethostname(bundle->hostname, sizeof(bundle->hostname) - 1) < 0)
+        strcpy(bundle->hostname, "localhost");
+    container_read("", &bundle->container);
 }
 
 /* In order of worth: should the container die on the way, the most telling is out. */
@@ -273,43 +261,37 @@ static int collect(struct crash_record *record)
     __attribute__((cleanup(collection_free))) struct collection collection = {
         .record = record,
         .bundle = {.record = record},
-        .trace = {.text_fd = -1, .gdb_fd = -1},
+        .trace = {.text_fd = -1, .core_fd = -1, .gdb_fd = -1},
         .exe_fd = -1,
     };
+    struct captured *captured = &collection.captured;
+    struct delivery *delivery = &collection.delivery;
     int r;
 
-    if (gethostname(collection.bundle.hostname, sizeof(collection.bundle.hostname) - 1) < 0)
-        strcpy(collection.bundle.hostname, "localhost");
-    container_read("", &collection.bundle.container);
-    if (find_core(&collection) < 0) {
-        if (record->wait_code == CLD_EXITED) {
-            log_info("pid %d ended with status %d, as a shell does whose child crashed, but there "
-                     "is no new core: %s",
-                     record->pid, record->wait_status, collection.bundle.no_core);
-            return 0;
-        }
-        log_error("pid %d left no core: %s", record->pid, collection.bundle.no_core);
-    }
-    r = delivery_open(&collection.delivery, &collection.bundle);
+    if (captured_open(record, &collection.bundle, captured) < 0 &&
+        !is_crash_without_core(&collection))
+        return 0;
+    collection.exe_fd = executable_open(&collection.bundle);
+    unwind(&collection);
+    describe_place(&collection.bundle);
+    r = delivery_open(delivery, &collection.bundle);
     if (r < 0) {
-        if (collection.core)
-            log_error("the core stays at %s: copy it before the container is removed",
-                      collection.core->path);
+        captured_tell_fate(captured);
         return r;
     }
 
-    collection.exe_fd = executable_open(&collection.bundle);
-    unwind(&collection);
-    keep_early_account(&collection.delivery);
-    if (!collection.delivery.spool)
-        send_early_account(&collection.delivery);
+    keep_early_account(delivery);
+    if (!delivery->spool)
+        send_early_account(delivery);
     collect_stacktrace(&collection);
     collect_core(&collection);
+    let_go(&collection);
     collect_executable(&collection);
     collect_libs(&collection);
-    if (collection.delivery.spool && collection.delivery.s3)
-        (void)deliver_account(&collection.delivery); /* whole here, should sending be cut short */
-    remove_core(&collection);
+    if (delivery->spool && delivery->s3)
+        (void)deliver_account(delivery); /* whole here, should sending be cut short */
+    if (collection.bundle.artifacts[ARTIFACT_CORE].made)
+        captured_remove(captured);
     r = send_all(&collection);
     if (r == 0)
         r = collect_gdb(&collection);

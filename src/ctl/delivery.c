@@ -7,10 +7,28 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/io.h"
 #include "util/log.h"
 
 /* More crashes than this of one task in one second are no use to anyone. */
 #define MAX_ORDINAL 1000
+
+int write_file(void *context, struct sink *sink)
+{
+    const int *fd = context;
+    char buffer[64 * 1024];
+    uint64_t at = 0;
+    ssize_t n;
+    int r;
+
+    while ((n = pread_full(*fd, buffer, sizeof(buffer), at)) > 0) {
+        r = sink_write(sink, buffer, (size_t)n);
+        if (r < 0)
+            return r;
+        at += (uint64_t)n;
+    }
+    return (int)n;
+}
 
 static void artifact_name(const struct bundle *bundle, enum artifact_kind kind, char *ret,
                           size_t size)

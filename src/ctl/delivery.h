@@ -22,6 +22,9 @@ struct delivery {
  * -errno. */
 typedef int artifact_writer(void *context, struct sink *sink);
 
+/* The artifact_writer of what is a file already. @context points at its descriptor. */
+int write_file(void *context, struct sink *sink);
+
 /*
  * Opens cores_dir and the bucket as far as they are to be had, and takes an id for the bundle.
  *

@@ -49,5 +49,6 @@ int executable_open(const struct bundle *bundle)
             log_warning("%s was replaced since it ran (another build-id): it is not bundled",
                         paths[i]);
     }
-    return log_errno(error, "the executable of pid %d is not to be had", record->pid);
+    return log_errno(error, "the executable of pid %d is not to be had",
+                     executable ? info->pid : record->pid);
 }

@@ -37,6 +37,24 @@ static void open_held(int32_t *fd)
     *fd = opened;
 }
 
+/* What is told of a process that is held, and of no other. */
+static void check_held(struct crash_record *record)
+{
+    int32_t *const fds[] = {&record->mem_fd, &record->smaps_fd, &record->pagemap_fd,
+                            &record->threads_fd, &record->release_fd};
+
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (record->is_held)
+            check_fd(fds[i]);
+        else
+            *fds[i] = -1;
+    }
+    if (!record->is_held)
+        record->auxv_size = 0;
+    if (record->auxv_size > sizeof(record->auxv))
+        record->auxv_size = sizeof(record->auxv);
+}
+
 static void forget_program(struct crash_record *record)
 {
     close_fd(record->exe_fd);
@@ -85,6 +103,7 @@ int record_read(int fd, struct crash_record *ret)
     TERMINATE(witness_stat);
     TERMINATE(status);
     TERMINATE(limits);
+    TERMINATE(appeared);
     TERMINATE(capture_mode);
     TERMINATE(capture_why);
     TERMINATE(settings.cores_dir);
@@ -101,13 +120,14 @@ int record_read(int fd, struct crash_record *ret)
         ret->cmdline_size = sizeof(ret->cmdline);
     check_fd(&ret->exe_fd);
     check_fd(&ret->maps_fd);
+    check_held(ret);
     open_held(&ret->exe_fd);
     return 0;
 }
 
 void record_doubt_witness(struct crash_record *record, const struct core_info *info)
 {
-    if (!record->witness_stat[0] || record->witness_pid != record->pid)
+    if (record->is_held || !record->witness_stat[0] || record->witness_pid != record->pid)
         return;
     if (!has_same_start(record->witness_stat, record->stat)) {
         log_info("pid %d was another process when it was last looked at", record->pid);

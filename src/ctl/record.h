@@ -15,7 +15,7 @@ int record_read(int fd, struct crash_record *ret);
 
 /*
  * PID 1 looks only now and then. What it saw of the process before an execve, or of another one
- * that had the same pid, is taken out of the record.
+ * that had the same pid, is taken out of the record. At a process that is held it looked just then.
  *
  * @info  of the core, or NULL where there is none
  */

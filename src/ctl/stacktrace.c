@@ -12,6 +12,7 @@
 
 #include "capture/gdb.h"
 #include "capture/stack.h"
+#include "ctl/delivery.h"
 #include "util/child.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -40,6 +41,8 @@ static void print_heading(FILE *out, const struct bundle *bundle)
                 sigabbrev_np(info->signo) ? sigabbrev_np(info->signo) : "?");
     if (info->knows_executable)
         fprintf(out, ", %s", info->modules[0].path);
+    if (info->knows_executable && info->modules[0].build_id[0])
+        fprintf(out, ", build-id %s", info->modules[0].build_id);
     fputc('\n', out);
     if (info->truncated)
         fprintf(out,
@@ -50,63 +53,83 @@ static void print_heading(FILE *out, const struct bundle *bundle)
 }
 
 struct unwinding {
-    const struct bundle *bundle;
-    FILE *text;
-    FILE *frames;
+    const struct core_info *info;
+    int text_fd, frames_fd;
 };
 
-/* The crashing thread is known: into the file, into the log and out for crash.json, before the
- * others. */
-static void tell_crashing_thread(const struct stack_thread *thread, void *context)
+/* Threads as text, the crashing one first; to be freed; NULL where there is no memory. */
+static char *print_threads(const struct stack_thread *threads, size_t n_threads,
+                           const struct core_info *info)
 {
-    struct unwinding *unwinding = context;
-    _cleanup_free_ char *text = NULL;
+    char *text = NULL;
     size_t size = 0;
     FILE *memory = open_memstream(&text, &size);
-    json_t *frames;
 
-    if (!memory)
-        return;
-    stack_print_thread(memory, thread, unwinding->bundle->info);
-    fclose(memory);
-    fputs(text, unwinding->text);
-    fflush(unwinding->text);
-    for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
-        if (line[0])
-            log_error("%s", line);
-
-    frames = stack_to_json(thread, TOP_FRAMES);
-    if (frames)
-        json_dumpf(frames, unwinding->frames, JSON_COMPACT);
-    json_decref(frames);
-    fflush(unwinding->frames);
+    for (size_t i = 0; memory && i < n_threads; i++) {
+        if (i > 0)
+            fputc('\n', memory);
+        stack_print_thread(memory, &threads[i], info);
+        if (i == 0)
+            stack_print_build_ids(memory, &threads[i]);
+    }
+    if (memory && fclose(memory) == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
-static int unwind(const struct bundle *bundle, const struct kernel_core *core, int exe_fd,
-                  int text_fd, int frames_fd)
+/* Puts a text in the place of all that a file held. */
+static int replace_content(int fd, const char *text)
 {
-    struct unwinding unwinding = {.bundle = bundle};
-    struct stack *stack = NULL;
+    const size_t size = strlen(text);
+
+    return pwrite(fd, text, size, 0) == (ssize_t)size && ftruncate(fd, (off_t)size) == 0 ? 0 : -EIO;
+}
+
+/* Keeps a text, and what crash.json tells of the crashing thread, in place of what was kept. */
+static int keep(const struct unwinding *unwinding, const char *text,
+                const struct stack_thread *crashing)
+{
+    json_t *frames = stack_to_json(crashing, TOP_FRAMES);
+    _cleanup_free_ char *json = frames ? json_dumps(frames, JSON_COMPACT) : NULL;
+
+    json_decref(frames);
+    if (!text || !json)
+        return -ENOMEM;
+    return replace_content(unwinding->text_fd, text) < 0
+               ? -EIO
+               : replace_content(unwinding->frames_fd, json);
+}
+
+/* Into the log, and out of this process, before the other threads. */
+static void tell_crashing_thread(const struct stack_thread *thread, void *context)
+{
+    const struct unwinding *unwinding = context;
+    _cleanup_free_ char *text = print_threads(thread, 1, unwinding->info);
+
+    for (const char *line = text ? text : ""; *line;) {
+        const size_t length = strcspn(line, "\n");
+
+        log_error("%.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+    (void)keep(unwinding, text, thread);
+}
+
+static int unwind(struct unwinding *unwinding, int memory_fd, int exe_fd)
+{
+    _cleanup_stack_ struct stack *stack = NULL;
+    _cleanup_free_ char *text = NULL;
     char exe_path[32];
     int r;
 
-    unwinding.text = fdopen(text_fd, "w");
-    unwinding.frames = fdopen(frames_fd, "w");
-    if (!unwinding.text || !unwinding.frames)
-        return -errno;
     snprintf(exe_path, sizeof(exe_path), "/proc/self/fd/%d", exe_fd);
-    print_heading(unwinding.text, bundle);
-    r = stack_unwind_core(core->fd, exe_fd >= 0 ? exe_path : NULL, bundle->info,
-                          tell_crashing_thread, &unwinding, &stack);
-    /* The first thread is there already, by the callback. */
-    for (size_t i = 1; r == 0 && i < stack->n_threads; i++) {
-        fputc('\n', unwinding.text);
-        stack_print_thread(unwinding.text, &stack->threads[i], bundle->info);
-    }
-    stack_free(stack);
-    if (fclose(unwinding.text) != 0 || fclose(unwinding.frames) != 0)
-        return -EIO;
-    return r;
+    r = stack_unwind(memory_fd, exe_fd >= 0 ? exe_path : NULL, unwinding->info,
+                     tell_crashing_thread, unwinding, &stack);
+    if (r < 0 || stack->n_threads == 0)
+        return r;
+    text = print_threads(stack->threads, stack->n_threads, unwinding->info);
+    return keep(unwinding, text, &stack->threads[0]);
 }
 
 static void load_frames(int frames_fd, struct stacktrace *trace)
@@ -115,30 +138,32 @@ static void load_frames(int frames_fd, struct stacktrace *trace)
         trace->frames = json_loadfd(frames_fd, 0, NULL);
 }
 
-int stacktrace_unwind(const struct bundle *bundle, const struct kernel_core *core, int exe_fd,
+int stacktrace_unwind(const struct bundle *bundle, int memory_fd, int exe_fd,
                       struct stacktrace *ret)
 {
     _cleanup_close_ int text_fd = memfd_create("stacktrace", MFD_CLOEXEC);
     _cleanup_close_ int frames_fd = memfd_create("frames", MFD_CLOEXEC);
+    struct unwinding unwinding = {bundle->info, text_fd, frames_fd};
     int status = 0;
     pid_t pid;
     int r;
 
-    *ret = (struct stacktrace){.text_fd = -1, .gdb_fd = -1};
+    *ret = (struct stacktrace){.bundle = bundle, .text_fd = -1, .core_fd = -1, .gdb_fd = -1};
     if (text_fd < 0 || frames_fd < 0)
-        return log_errno(errno, "cannot unwind the core: no memfd");
+        return log_errno(errno, "cannot unwind the stack: no memfd");
     pid = fork();
     if (pid < 0)
-        return log_errno(errno, "cannot unwind the core: no process could be made");
+        return log_errno(errno, "cannot unwind the stack: no process could be made");
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(unwind(bundle, core, exe_fd, text_fd, frames_fd) < 0);
+        close_fd(bundle->record->release_fd); /* whether the process is held isn't ours to say */
+        _exit(unwind(&unwinding, memory_fd, exe_fd) < 0);
     }
     r = child_wait(pid, monotonic_ns() + UNWIND_SECONDS * SECOND_NS, &status);
     if (r == -ETIMEDOUT)
         log_warning("unwinding was cut off after %d s", UNWIND_SECONDS);
     else if (r == 0 && WIFSIGNALED(status))
-        log_warning("libdw died of signal %d over this core", WTERMSIG(status));
+        log_warning("libdw died of signal %d over this crash", WTERMSIG(status));
 
     load_frames(frames_fd, ret);
     /* However it ended, the threads that it had told by then stand. */
@@ -148,7 +173,24 @@ int stacktrace_unwind(const struct bundle *bundle, const struct kernel_core *cor
     return 0;
 }
 
-int stacktrace_start_gdb(struct stacktrace *trace, const struct kernel_core *core, int exe_fd,
+int stacktrace_write(void *context, struct sink *sink)
+{
+    struct stacktrace *trace = context;
+    _cleanup_free_ char *heading = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&heading, &size);
+    int r;
+
+    if (!memory)
+        return -ENOMEM;
+    print_heading(memory, trace->bundle);
+    if (fclose(memory) != 0)
+        return -ENOMEM;
+    r = sink_write(sink, heading, size);
+    return r < 0 ? r : write_file(&trace->text_fd, sink);
+}
+
+int stacktrace_start_gdb(struct stacktrace *trace, int core_fd, int exe_fd,
                          unsigned collect_timeout)
 {
     /* The artifacts want their part of the time too. */
@@ -157,7 +199,8 @@ int stacktrace_start_gdb(struct stacktrace *trace, const struct kernel_core *cor
     char core_path[48], exe_path[48];
     int r;
 
-    snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core->fd);
+    trace->core_fd = core_fd;
+    snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core_fd);
     snprintf(exe_path, sizeof(exe_path), "/proc/%d/fd/%d", getpid(), exe_fd);
     trace->gdb_fd = memfd_create("gdb", MFD_CLOEXEC);
     if (trace->gdb_fd < 0)
@@ -169,10 +212,9 @@ int stacktrace_start_gdb(struct stacktrace *trace, const struct kernel_core *cor
     return r;
 }
 
-int stacktrace_finish_gdb(struct stacktrace *trace, const struct bundle *bundle)
+int stacktrace_finish_gdb(struct stacktrace *trace)
 {
     _cleanup_close_ int clean_fd = -1;
-    FILE *heading;
     int r;
 
     if (!trace->gdb)
@@ -184,14 +226,9 @@ int stacktrace_finish_gdb(struct stacktrace *trace, const struct bundle *bundle)
                     "stack");
 
     clean_fd = memfd_create("stacktrace", MFD_CLOEXEC);
-    heading = clean_fd < 0 ? NULL : fdopen(dup(clean_fd), "w");
-    if (!heading)
-        return 0;
-    print_heading(heading, bundle);
-    fclose(heading);
-    if (lseek(clean_fd, 0, SEEK_END) < 0 || lseek(trace->gdb_fd, 0, SEEK_SET) < 0 ||
+    if (clean_fd < 0 || lseek(trace->gdb_fd, 0, SEEK_SET) < 0 ||
         gdb_clean(trace->gdb_fd, clean_fd) != 1) {
-        log_warning("gdb found no stack in this core");
+        log_warning("gdb found no stack in this crash");
         return 0;
     }
     close_fd(trace->text_fd);
@@ -202,6 +239,7 @@ int stacktrace_finish_gdb(struct stacktrace *trace, const struct bundle *bundle)
 void stacktrace_free(struct stacktrace *trace)
 {
     close_fd(trace->text_fd);
+    close_fd(trace->core_fd);
     close_fd(trace->gdb_fd);
     json_decref(trace->frames);
 }

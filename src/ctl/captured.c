@@ -1,0 +1,144 @@
+#include "ctl/captured.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctl/record.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "util/log.h"
+
+/*
+ * A debugger's small core is the container's memory, of which the held process has its own part
+ * still. This is room for the first 64 KiB of some 500 stacks.
+ */
+#define MOST_SMALL_CORE_BYTES (32u << 20)
+
+static int open_kernel(struct captured *captured, struct bundle *bundle)
+{
+    int r = captured->record->appeared[0]
+                ? kernel_core_find_appeared(captured->record, &captured->kernel, bundle->no_core,
+                                            sizeof(bundle->no_core))
+                : kernel_core_find(captured->record, &captured->kernel, bundle->no_core,
+                                   sizeof(bundle->no_core));
+
+    if (r < 0) {
+        if (r != -ENOENT)
+            snprintf(bundle->no_core, sizeof(bundle->no_core), "the core cannot be used: %s",
+                     strerrordesc_np(-r));
+        return r;
+    }
+    bundle->capture_source = "kernel";
+    captured->info = captured->kernel->info;
+    captured->memory_fd = captured->kernel->fd;
+    log_notice("the core is %s, %llu bytes%s", captured->kernel->path,
+               (unsigned long long)captured->info->file_size,
+               captured->info->truncated ? ", truncated" : "");
+    if (captured->info->truncated)
+        log_warning("the core is truncated: %llu of %llu bytes; a larger core limit and more "
+                    "room where core_pattern points would keep it whole",
+                    (unsigned long long)captured->info->file_size,
+                    (unsigned long long)captured->info->expected_size);
+    return 0;
+}
+
+static int open_live(struct captured *captured, struct bundle *bundle)
+{
+    int r = live_process_open(captured->record, &captured->live);
+
+    if (r < 0) {
+        snprintf(bundle->no_core, sizeof(bundle->no_core),
+                 "the process, which was held to be read, cannot be read: %s",
+                 r == -ESRCH ? "it was killed meanwhile" : strerrordesc_np(-r));
+        captured_release(captured, false);
+        return r;
+    }
+    bundle->capture_source = "ptrace";
+    captured->info = captured->live->info;
+    captured->memory_fd = captured->live->mem_fd;
+    return 0;
+}
+
+int captured_open(struct crash_record *record, struct bundle *bundle, struct captured *ret)
+{
+    int r;
+
+    *ret = (struct captured){.record = record, .memory_fd = -1};
+    r = record->is_held ? open_live(ret, bundle) : open_kernel(ret, bundle);
+    record_doubt_witness(record, ret->info);
+    if (r < 0) {
+        bundle->capture_source = "none";
+        if (record->maps_fd >= 0 && core_info_from_maps(record->maps_fd, &ret->maps_info) == 0)
+            ret->info = ret->maps_info;
+    }
+    bundle->info = ret->info;
+    return r < 0 ? -ENOENT : 0;
+}
+
+bool captured_has_core(const struct captured *captured)
+{
+    return captured->kernel || captured->live;
+}
+
+int captured_source(struct captured *captured, struct core_source **ret)
+{
+    return captured->live ? live_core_source(captured->live, ret)
+                          : kernel_core_source(captured->kernel, ret);
+}
+
+int captured_open_for_debugger(struct captured *captured)
+{
+    _cleanup_close_ int fd = captured->live ? memfd_create("core", MFD_CLOEXEC)
+                                            : fcntl(captured->kernel->fd, F_DUPFD_CLOEXEC, 3);
+    int r = fd < 0 ? -errno : 0;
+
+    if (r == 0 && captured->live)
+        r = live_core_write_small(captured->live, MOST_SMALL_CORE_BYTES, fd);
+    return r < 0 ? r : take_fd(&fd);
+}
+
+void captured_release(struct captured *captured, bool has_core)
+{
+    if (!captured->record->is_held)
+        return;
+    captured->memory_fd = -1;
+    if (has_core && captured->record->release_fd >= 0)
+        (void)write_all(captured->record->release_fd, "", 1);
+    close_fd(take_fd(&captured->record->release_fd));
+}
+
+void captured_tell_fate(const struct captured *captured)
+{
+    if (captured->kernel)
+        log_error("the core stays at %s: copy it before the container is removed",
+                  captured->kernel->path);
+    else if (captured->live)
+        log_error("the core of pid %d is lost, unless the kernel writes one: it is nowhere but in "
+                  "the process, which dies now; give %s more room, or set S3_BUCKET",
+                  captured->record->pid, captured->record->settings.cores_dir);
+}
+
+void captured_remove(struct captured *captured)
+{
+    int r;
+
+    if (!captured->kernel || captured->kernel->stays || captured->record->wait_code == CLD_EXITED)
+        return;
+    r = kernel_core_remove(captured->kernel);
+    if (r < 0)
+        log_warning("the kernel's core %s cannot be removed: %s", captured->kernel->path,
+                    strerrordesc_np(-r));
+}
+
+void captured_free(struct captured *captured)
+{
+    captured_release(captured, false);
+    live_process_free(captured->live);
+    kernel_core_free(captured->kernel);
+    core_info_free(captured->maps_info);
+}
