@@ -47,3 +47,18 @@ gdb -nx -batch -q -ex "set sysroot $work/unpacked/sysroot" -ex "file $(ls "$core
 
 echo
 echo "The bundle is in $cores"
+
+echo
+echo "Where the host's kernel writes no core, coreinit traces the program and reads the core out of the"
+echo "stopped process. Here it is asked to; elsewhere it does so by itself:"
+show coreinit --capture ptrace --cores-dir "$work/traced" -- ./sample segv
+status=0
+# shellcheck disable=SC2086
+env -u S3_BUCKET RUN_ID=demo S3_KEY_PREFIX=demo/sample \
+    $pid1 "$root/build-demo/coreinit" --capture ptrace --cores-dir "$work/traced" -- ./sample segv ||
+    status=$?
+show 'echo $?'
+echo "$status"
+[ "$status" = 139 ] || { echo "expected 139: SIGSEGV" >&2; exit 1; }
+show ls -l "$work/traced"
+ls -l "$work/traced"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from engine import REPOSITORY, Engine, unavailable
 
+
 @pytest.fixture(scope="session")
 def engine():
     engine = Engine()
@@ -26,6 +27,15 @@ def kernel_cores():
         unavailable(f"the host's core_pattern '{pattern}' is not a name in the working directory")
 
 
+@pytest.fixture
+def cores(tmp_path):
+    """What is mounted at /cores. Like a volume for any user, it is writable for all."""
+    directory = tmp_path / "cores"
+    directory.mkdir()
+    directory.chmod(0o1777)
+    return directory
+
+
 @pytest.fixture(scope="session")
 def coreinit(engine):
     """The image that docker/Dockerfile makes."""
@@ -43,13 +53,15 @@ def coreinit_gdb(engine, coreinit):
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """The crashing program (for glibc, for musl, for nothing at all) and a library to preload."""
+    """The crashing program (for glibc, musl, nothing; with ASan) and a library to preload."""
     directory = tmp_path_factory.mktemp("programs")
     crash = REPOSITORY / "tests" / "programs" / "crash.c"
     for name, source, compiler in (
         ("glibc", crash, ["gcc", "-pthread"]),
         ("musl", crash, ["musl-gcc"]),
         ("static", crash, ["gcc", "-static", "-pthread"]),
+        ("static-musl", crash, ["musl-gcc", "-static"]),
+        ("asan", crash, ["gcc", "-fsanitize=address", "-static-libasan", "-pthread"]),
         ("preload.so", Path(__file__).with_name("preload.c"), ["gcc", "-shared", "-fPIC"]),
     ):
         options = ["-g", "-O0", "-D_GNU_SOURCE"]
@@ -94,6 +106,22 @@ def scratch(build, coreinit):
         "scratch",
         f"""
         FROM {coreinit} AS coreinit
+        FROM scratch
+        COPY static /crash
+        COPY --from=coreinit /opt/coreinit /opt/coreinit
+        ENTRYPOINT ["/opt/coreinit/bin/coreinit", "--"]
+        CMD ["/crash", "segv"]
+        """,
+    )
+
+
+@pytest.fixture(scope="session")
+def scratch_gdb(build, coreinit_gdb):
+    """The same with gdb."""
+    return build(
+        "gdb",
+        f"""
+        FROM {coreinit_gdb} AS coreinit
         FROM scratch
         COPY static /crash
         COPY --from=coreinit /opt/coreinit /opt/coreinit

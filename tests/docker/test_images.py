@@ -11,42 +11,9 @@ import time
 
 import pytest
 from bundle import SUFFIXES, whole_bundle
+from container import CORE_LIMIT, CORECTL, COREINIT, check_crash, on
 from engine import REPOSITORY, Engine, unavailable
 from s3_server import S3rver, why_no_s3rver
-
-# The engine's own default may be anything; the soft limit is coreinit's to raise.
-CORE_LIMIT = ("--ulimit", "core=0:1099511627776")
-COREINIT = "/opt/coreinit/bin/coreinit"
-CORECTL = "/opt/coreinit/bin/corectl"
-
-
-@pytest.fixture
-def cores(tmp_path):
-    """What is mounted at /cores. Like a volume for any user, it is writable for all."""
-    directory = tmp_path / "cores"
-    directory.mkdir()
-    directory.chmod(0o1777)
-    return directory
-
-
-def on(cores, *options):
-    return ("-v", f"{cores}:/cores", *options)
-
-
-def check_crash(result, cores, tmp_path):
-    """The whole of the promise: status, log, five artifacts, and a gdb that knows the place."""
-    assert result.returncode == 128 + signal.SIGSEGV, result.stderr
-    bundle = whole_bundle(cores)
-    crash = bundle.account
-    assert crash["cause"] == "signal"
-    assert crash["signal"]["number"] == signal.SIGSEGV
-    assert "crash_here" in bundle.stacktrace
-    assert "crash_here" in result.stderr
-    backtrace = bundle.backtrace(tmp_path)
-    assert "crash_here" in backtrace.splitlines()[0]
-    assert "main" in backtrace
-    return bundle
-
 
 # The image
 
@@ -157,22 +124,9 @@ def test_a_signal_from_docker_kill_reaches_the_program(
     assert "do_sleep" in bundle.backtrace(tmp_path)
 
 
-def test_with_gdb_the_stack_trace_is_gdbs(
-    engine, kernel_cores, build, coreinit_gdb, cores, tmp_path
-):
-    image = build(
-        "gdb",
-        f"""
-        FROM {coreinit_gdb} AS coreinit
-        FROM scratch
-        COPY static /crash
-        COPY --from=coreinit /opt/coreinit /opt/coreinit
-        ENTRYPOINT ["{COREINIT}", "--"]
-        CMD ["/crash", "segv"]
-        """,
-    )
-    bundle = check_crash(engine.run(image, options=on(cores, *CORE_LIMIT)), cores, tmp_path)
-    assert "crash_here (value=" in bundle.stacktrace
+def test_with_gdb_the_stack_trace_is_gdbs(engine, kernel_cores, scratch_gdb, cores, tmp_path):
+    result = engine.run(scratch_gdb, options=on(cores, *CORE_LIMIT))
+    assert "crash_here (value=" in check_crash(result, cores, tmp_path).stacktrace
 
 
 def test_the_fluent_bit_image_replaces_the_bases_entry_point(

@@ -2,9 +2,13 @@
 
 import os
 import pathlib
+import pty
+import re
+import select
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 from bundle import bundles
@@ -65,6 +69,50 @@ class Runner:
         found = bundles(self.cores)
         assert len(found) == 1, (result.stderr, list(self.cores.iterdir()))
         return result, found[0]
+
+
+def pid_of_init(process):
+    """The outer pid of the init that `unshare` forked."""
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with open(children) as f:
+            pids = f.read().split()
+        if pids and os.readlink(f"/proc/{pids[0]}/exe") == str(COREINIT):
+            return int(pids[0])
+        time.sleep(0.01)
+    raise AssertionError("no coreinit below unshare")
+
+
+class Terminal:
+    """coreinit in a session of its own on a pseudo terminal, as `docker run -it` starts it."""
+
+    def __init__(self, *command, cwd="/", env=None):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execve(command[0], list(map(str, command)), env or clean_environment())
+        self.seen = ""
+
+    def expect(self, pattern, timeout=20):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            match = re.search(pattern, self.seen)
+            if match:
+                self.seen = self.seen[match.end():]
+                return match
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 4096).decode()
+                except OSError:
+                    break
+        raise AssertionError((pattern, self.seen))
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def status(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @pytest.fixture

@@ -6,43 +6,17 @@ The sysctl is the whole machine's: CTest runs this file alone.
 import os
 import subprocess
 
+import core_pattern
 import pytest
-
+from bundle import bundles
 from conftest import CRASH
-
-PATTERN = "/proc/sys/kernel/core_pattern"
-USES_PID = "/proc/sys/kernel/core_uses_pid"
-
-# Puts a sysctl back when its standard input closes: also when this test is killed.
-GUARD = 'old=$(cat "$1"; echo .); echo ready; read _; printf %s "${old%.}" >"$1"'
+from core_pattern import PATTERN, USES_PID
 
 
 @pytest.fixture
 def sysctl():
-    guards = {}
-
-    def set_value(path, value):
-        if path not in guards:
-            guards[path] = subprocess.Popen(["sh", "-c", GUARD, "sh", path],
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            start_new_session=True)
-            guards[path].stdout.readline()
-        try:
-            with open(path, "w") as f:
-                f.write(value + "\n")
-        except OSError as error:
-            pytest.skip(f"this kernel doesn't take {path} = {value!r}: {error}")
-
-    yield set_value
-    for guard in guards.values():
-        guard.communicate(timeout=10)
-
-
-@pytest.fixture(autouse=True)
-def the_sysctls_are_put_back():
-    before = [open(p).read() for p in (PATTERN, USES_PID)]
-    yield
-    assert [open(p).read() for p in (PATTERN, USES_PID)] == before
+    with core_pattern.changeable() as set_value:
+        yield set_value
 
 
 @pytest.mark.parametrize("uses_pid", ["0", "1"])
@@ -83,17 +57,33 @@ def test_a_thread_with_another_name_is_found(run, without_gdb, sysctl):
     assert ".core.zip" in bundle.suffixes
 
 
-@pytest.mark.parametrize("pattern, before, after", [
-    ("|/bin/false %p", "pipes cores to '/bin/false %p'", "/bin/false"),
-    ("", "core_pattern is empty", "turns cores off"),
-    ("/nonexistent/dir/core.%p", "points at /nonexistent/dir", "/nonexistent/dir"),
-    ("@/run/nobody.sock", "sends cores to a socket", "socket"),
-])
-def test_where_no_core_can_come_it_is_told_before_and_after(run, sysctl, pattern, before, after):
+NOWHERE = {
+    "|/bin/false %p": ("pipes cores to '/bin/false %p'", "/bin/false"),
+    "": ("core_pattern is empty", "turns cores off"),
+    "/nonexistent/dir/core.%p": ("points at /nonexistent/dir", "/nonexistent/dir"),
+    "@/run/nobody.sock": ("sends cores to a socket", "socket"),
+}
+
+
+@pytest.mark.parametrize("pattern", NOWHERE)
+def test_where_no_core_can_come_it_is_taken_from_the_process(run, sysctl, pattern):
+    sysctl(PATTERN, pattern)
+    sysctl(USES_PID, "0")
+    result, bundle = run.crash("--", CRASH, "segv")
+    assert result.returncode == 139
+    before, _ = NOWHERE[pattern]
+    assert "capture ptrace (" in result.stderr and before in result.stderr
+    assert bundle.account["capture"]["source"] == "ptrace"
+    assert ".core.zip" in bundle.suffixes
+
+
+@pytest.mark.parametrize("pattern", NOWHERE)
+def test_where_no_core_can_come_it_is_told_before_and_after(run, sysctl, pattern):
+    before, after = NOWHERE[pattern]
     sysctl(PATTERN, pattern)
     sysctl(USES_PID, "0")
     script = f"(sleep 1.5; kill -SEGV $$) & exec {CRASH} sleep 60"
-    result, bundle = run.crash("--", "sh", "-c", script)
+    result, bundle = run.crash("--capture", "kernel", "--", "sh", "-c", script)
     assert result.returncode == 139
     warning, = [line for line in result.stderr.splitlines() if "a crash will give no core" in line]
     assert before in warning and "mend: " in warning
@@ -116,7 +106,8 @@ def test_an_old_core_of_the_same_name_is_not_taken(run, without_gdb, tmp_path, s
     assert leftover.exists()
     keep = leftover.read_bytes()
     limit = ["prlimit", "--core=0:0", "setpriv", "--bounding-set=-sys_resource"]
-    _, bundle = run.crash("--", CRASH, "abort", env={"PATH": without_gdb}, wrapper=limit, pid1=False)
+    _, bundle = run.crash("--capture", "kernel", "--", CRASH, "abort", env={"PATH": without_gdb},
+                          wrapper=limit, pid1=False)
     assert ".core.zip" not in bundle.suffixes
     assert leftover.read_bytes() == keep
 
@@ -131,3 +122,17 @@ def test_cores_of_others_in_a_shared_directory_are_left_alone(run, without_gdb, 
     assert bundle.account["signal"]["name"] == "SIGSEGV"
     assert list(shared.iterdir()) == [others]
     assert os.stat(others).st_size > 10000
+
+
+@pytest.mark.parametrize("name", ["%e.%h.%P", "%P"])
+def test_a_workers_core_in_a_shared_directory_is_bundled(run, tmp_path, sysctl, name):
+    """Its own parent reaps it, so that the core is all that tells of the crash."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    sysctl(PATTERN, f"{shared}/core.{name}")
+    script = f"hostname some-container; exec {run.coreinit} -- sh -c 'cd /; {CRASH} segv; exit 1'"
+    wrapper = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    subprocess.run([*wrapper, "sh", "-c", script], cwd=run.cwd, env=run.environment(), timeout=60)
+    bundle, = bundles(run.cores)
+    assert ".core.zip" in bundle.suffixes
+    assert len(list(shared.iterdir())) == 1, "whose it is is not certain, so it stays"

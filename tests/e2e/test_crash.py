@@ -163,7 +163,8 @@ def test_a_truncated_core_is_used_and_called_truncated(run, without_gdb):
 def test_no_core_still_gives_account_executable_and_libs(run):
     limit = ["prlimit", "--core=0:0", "setpriv", "--bounding-set=-sys_resource"]
     script = f"(sleep 3; kill -SEGV $$) & exec {CRASH} sleep 60"
-    result, bundle = run.crash("--", "sh", "-c", script, wrapper=limit, pid1=False)
+    result, bundle = run.crash("--capture", "kernel", "--", "sh", "-c", script, wrapper=limit,
+                               pid1=False)
     assert result.returncode == 139
     assert bundle.suffixes == {".crash.json", ".executable", ".libs.zip"}
     assert bundle.path(".executable").read_bytes() == CRASH.read_bytes()
@@ -176,7 +177,8 @@ def test_no_core_still_gives_account_executable_and_libs(run):
 def test_a_program_that_was_replaced_since_the_last_look_is_not_made_up(run):
     """An entrypoint's exec whose program dies at once, without a core: nobody knows which it was."""
     limit = ["prlimit", "--core=0:0", "setpriv", "--bounding-set=-sys_resource"]
-    result, bundle = run.crash("--", "sh", "-c", f"sleep 3; exec {CRASH} segv", wrapper=limit,
+    script = f"sleep 3; exec {CRASH} segv"
+    result, bundle = run.crash("--capture", "kernel", "--", "sh", "-c", script, wrapper=limit,
                                pid1=False)
     assert bundle.suffixes == {".crash.json"}
     assert bundle.account["exe"] is None and bundle.account["argv"] is None
@@ -198,7 +200,8 @@ def test_an_undumpable_program_is_named_as_the_reason(run):
 def test_a_read_only_directory_is_named_as_the_reason(run_for_all):
     as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
     program = run_for_all.coreinit.parent / "crash"
-    _, bundle = run_for_all.crash("--", program, "segv", wrapper=as_user, pid1=False, cwd="/usr")
+    _, bundle = run_for_all.crash("--capture", "kernel", "--", program, "segv", wrapper=as_user,
+                                  pid1=False, cwd="/usr")
     assert "/usr" in bundle.account["capture"]["no_core"]
 
 
@@ -296,7 +299,7 @@ def test_asked_to_stop_before_the_program_ended_the_collection_is_hurried(run, t
 def test_a_crash_that_waits_is_collected_in_what_is_left_of_the_stop(run, tmp_path):
     marker = tmp_path / "collecting"
     init = run.start("--", "sh", "-c", f"{CRASH} orphan 0; sleep 0.3; kill -SEGV $$", pid1=False,
-                     env=fake_corectl(tmp_path, f"echo x >> {marker}; sleep 2"))
+                     env=fake_corectl(tmp_path, f"rm -f core; echo x >> {marker}; sleep 2"))
     while not marker.exists():
         time.sleep(0.02)
     time.sleep(1)
@@ -309,7 +312,8 @@ def test_a_crash_that_waits_is_collected_in_what_is_left_of_the_stop(run, tmp_pa
 def test_the_programs_own_crash_goes_before_those_that_wait(run, tmp_path):
     log = tmp_path / "log"
     script = f"for i in 1 2 3 4 5; do {CRASH} orphan 0; done; sleep 0.5; kill -SEGV $$"
-    result = run("--", "sh", "-c", script, env=fake_corectl(tmp_path, f"echo x >> {log}; sleep 1"))
+    result = run("--", "sh", "-c", script,
+                 env=fake_corectl(tmp_path, f"rm -f core; echo x >> {log}; sleep 1"))
     assert result.returncode == 139
     lost, = [line for line in result.stderr.splitlines() if "is not collected" in line]
     program, = [line for line in result.stderr.splitlines() if "the program" in line]

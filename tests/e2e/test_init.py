@@ -1,9 +1,7 @@
 """coreinit as an init: a real PID 1 that spawns, forwards, reaps and leaves the program alone."""
 
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -12,7 +10,8 @@ import time
 
 import pytest
 
-from conftest import AS_PID_1, BUILD, COREINIT, CRASH, SANITIZED, clean_environment
+from conftest import (AS_PID_1, BUILD, COREINIT, CRASH, SANITIZED, Terminal, clean_environment,
+                      pid_of_init)
 
 # All that a process can catch, except SIGCHLD, which is the init's own.
 FORWARDED = sorted(set(signal.valid_signals()) -
@@ -41,19 +40,6 @@ def read_listener(init):
     line = init.stdout.readline().split()
     assert line[0] == "ready"
     return int(line[1])
-
-
-def pid_of_init(process):
-    """The outer pid of the init that `unshare` forked."""
-    children = f"/proc/{process.pid}/task/{process.pid}/children"
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with open(children) as f:
-            pids = f.read().split()
-        if pids and os.readlink(f"/proc/{pids[0]}/exe") == str(COREINIT):
-            return int(pids[0])
-        time.sleep(0.01)
-    raise AssertionError("no coreinit below unshare")
 
 
 def test_every_signal_from_outside_reaches_the_program_once(run):
@@ -210,40 +196,9 @@ def test_what_could_not_be_had_is_one_line_and_no_failure(run_for_all):
     run = run_for_all
     bare = ["setpriv", "--bounding-set=-sys_ptrace,-sys_resource", "--reuid=1000", "--regid=1000",
             "--clear-groups"]
-    result = run("-v", "--", "true", wrapper=bare, pid1=False)
+    result = run("-v", "--capture", "kernel", "--", "true", wrapper=bare, pid1=False)
     assert result.returncode == 0
     assert len(re.findall("CAP_SYS_PTRACE is not in the bounding set", result.stderr)) == 1
-
-
-class Terminal:
-    """coreinit in a session of its own on a pseudo terminal, as `docker run -it` starts it."""
-
-    def __init__(self, *command, cwd="/", env=None):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(cwd)
-            os.execve(command[0], list(map(str, command)), env or clean_environment())
-        self.seen = ""
-
-    def expect(self, pattern, timeout=20):
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            match = re.search(pattern, self.seen)
-            if match:
-                self.seen = self.seen[match.end():]
-                return match
-            if select.select([self.fd], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.fd, 4096).decode()
-                except OSError:
-                    break
-        raise AssertionError((pattern, self.seen))
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def status(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_the_program_gets_the_terminal(run):
@@ -381,7 +336,7 @@ def test_nothing_is_allocated_after_start_up(run, tmp_path):
 def test_valgrind_finds_nothing_wrong_with_pid_1(run):
     script = f"kill -USR2 1; {CRASH} orphans 50; sh -c '{CRASH} segv & '; sleep 2; exit 3"
     result = subprocess.run([*AS_PID_1, "valgrind", "--quiet", "--error-exitcode=99",
-                             "--trace-children=no", "--child-silent-after-fork=yes",
+                             "--trace-children=no", "--child-silent-after-fork=yes", "--vgdb=no",
                              BUILD / "tests/coreinit-dynamic", "--", "sh", "-c", f"trap : USR2; {script}"],
                             cwd=run.cwd, env=run.environment(COREINIT_CORECTL=BUILD / "corectl"),
                             capture_output=True, text=True, timeout=120)

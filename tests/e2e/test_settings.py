@@ -1,6 +1,7 @@
 """Option over environment over ini over default; bad input is one clear line; the banner."""
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -112,15 +113,66 @@ def test_run_id_is_random_unless_given(run):
     assert len(ids) == 5
 
 
+AS_USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+NO_CORE = ["prlimit", "--core=0:0", *AS_USER]
+
+
 def test_a_missing_core_is_told_before_the_crash(run_for_all):
     run = run_for_all
-    limited = ["prlimit", "--core=0:0", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
-    result = run("--", "true", wrapper=limited, pid1=False, cwd="/tmp")
+    kernel = ("--capture", "kernel", "--", "true")
+    result = run(*kernel, wrapper=NO_CORE, pid1=False, cwd="/tmp")
     assert "warning: a crash will give no core: the hard core limit is 0 bytes; mend: " in result.stderr
 
-    as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
-    result = run("--", "true", wrapper=as_user, pid1=False, cwd="/etc")
+    result = run(*kernel, wrapper=AS_USER, pid1=False, cwd="/etc")
     assert "points at /etc, where nothing can be written" in result.stderr
+
+
+def test_where_the_kernel_gives_no_core_the_program_is_traced(run_for_all):
+    run = run_for_all
+    for wrapper, cwd, why in ((NO_CORE, "/tmp", "the hard core limit is 0 bytes"),
+                              (AS_USER, "/etc", "core_pattern 'core' points at /etc, where nothing")):
+        result = run("--", "grep", "TracerPid", "/proc/self/status", wrapper=wrapper, pid1=False,
+                     cwd=cwd)
+        assert f"capture ptrace ({why}" in result.stderr
+        assert "warning" not in result.stderr
+        assert int(result.stdout.split()[1]) > 0
+
+
+def test_what_is_traced_is_the_options_word(run):
+    result = run("--capture", "ptrace", "--", "grep", "TracerPid", "/proc/self/status")
+    assert "capture ptrace (as asked)" in result.stderr
+    assert int(result.stdout.split()[1]) == 1
+    for mode in ("auto", "kernel", "off"):
+        result = run("--capture", mode, "--", "grep", "TracerPid", "/proc/self/status")
+        assert int(result.stdout.split()[1]) == 0
+    assert "is none of auto, kernel, ptrace, off" in run("--capture", "all", "--", "true").stderr
+
+
+def test_where_tracing_is_refused_the_kernel_captures(run):
+    """As seccomp, Yama and another tracer refuse it."""
+    traced = ["strace", "-f", "-qq", "-e", "trace=none", "-o", "/dev/null"]
+    result = run("--capture", "ptrace", "--", "sh", "-c", "exit 4", wrapper=traced, pid1=False,
+                 env={"ASAN_OPTIONS": "detect_leaks=0"}) # which is a tracer too
+    assert result.returncode == 4
+    assert "capture kernel (core_pattern 'core' is a file" in result.stderr
+    assert "warning: not traced: ptrace is refused (Operation not permitted" in result.stderr
+
+
+def test_a_set_uid_program_keeps_what_it_gains(run_for_all):
+    """Tracing would take it: the program goes before its core."""
+    run = run_for_all
+    program = run.coreinit.parent / "set-uid"
+    shutil.copy(shutil.which("id"), program)
+    program.chmod(0o4755)
+    result = run("--capture", "ptrace", "--", program, "-u", wrapper=AS_USER, pid1=False, cwd="/tmp")
+    assert result.stdout == "0\n"
+    assert "set-uid is set-uid or has file capabilities" in result.stderr
+    assert "capture kernel" in result.stderr
+
+    result = run("--capture", "ptrace", "--", "sh", "-c", f"{program} -u; true", wrapper=AS_USER,
+                 pid1=False, cwd="/tmp")
+    assert result.stdout == "1000\n"
+    assert "executed a set-uid or set-gid program, which gains nothing while it is traced" in result.stderr
 
 
 def test_off_is_a_plain_init(run):

@@ -236,10 +236,12 @@ static int seconds_or(const char *argument, int otherwise)
 static int fork_worker(char **arguments)
 {
     pid_t pid = fork();
+    int status = 0;
 
     if (pid == 0)
         return segv(arguments);
-    waitpid(pid, NULL, 0);
+    waitpid(pid, &status, 0);
+    printf("worker: signal %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     sleep((unsigned)seconds_or(arguments[0], 1));
     return 0;
 }
@@ -300,6 +302,18 @@ static int big_sparse(char **arguments)
     if (size == 0 || memory == MAP_FAILED)
         fail("cannot map that much");
     memory[0] = memory[size / 2] = memory[size - 1] = 'x';
+    return segv(arguments);
+}
+
+static int dontdump(char **arguments)
+{
+    const size_t half = 64 * 1024;
+    char *memory = mmap(NULL, 2 * half, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED || madvise(memory + half, half, MADV_DONTDUMP) < 0)
+        fail("cannot map memory that isn't dumped");
+    memset(memory, 'K', half);
+    memset(memory + half, 'D', half);
     return segv(arguments);
 }
 
@@ -375,14 +389,15 @@ static const struct mode {
     {"raise", "SIGNAL", "raise(SIGNAL)", do_raise},
     {"kill-self", "SIGNAL", "kill(getpid(), SIGNAL)", kill_self},
     {"chdir", "DIR", "segv in another working directory", do_chdir},
-    {"fork-worker", "[SECONDS]", "segv in a child; the parent exits 0 SECONDS (1) later",
-     fork_worker},
+    {"fork-worker", "[SECONDS]",
+     "segv in a child; the parent prints its signal and exits 0 SECONDS (1) later", fork_worker},
     {"orphan", "[SECONDS]", "segv in a grandchild whose parent is gone; exit 0 SECONDS (1) later",
      orphan},
     {"orphans", "N", "leave N grandchildren behind that exit at once; exit 0", orphans},
     {"exit", "N", "exit with status N", do_exit},
     {"sleep", "SECONDS", "exit 0 after SECONDS", do_sleep},
     {"big-sparse", "BYTES", "segv with BYTES mapped of which three pages were touched", big_sparse},
+    {"dontdump", "", "segv with 64 KiB of K, and 64 KiB of D that are MADV_DONTDUMP", dontdump},
     {"overflow", "", "recurse until the stack is full", overflow},
     {"nodump", "", "segv after prctl(PR_SET_DUMPABLE, 0)", nodump},
     {"signals", "", "print \"ready\", then each signal received; SIGTERM ends it with 0",

@@ -400,6 +400,65 @@ static void a_core_that_a_shell_reported_is_told_of_the_one_that_crashed(void **
     assert_true(json_is_false(value_at(json, "program")));
 }
 
+/* A worker whose own parent reaped it: coreinit knows its core, and nothing else. */
+static struct example *appeared_crash(void)
+{
+    struct example *example = known_crash();
+    const struct crash_settings settings = example->record.settings;
+
+    example->record = (struct crash_record){
+        .ended_realtime = {1795253400, 0},
+        .appeared = "/cores/core.8",
+        .capture_mode = "kernel",
+        .settings = settings,
+    };
+    example->info.pid = 8;
+    return example;
+}
+
+static void a_core_that_appeared_is_told_by_itself(void **unused)
+{
+    (void)unused;
+    _cleanup_free_ struct example *example = appeared_crash();
+    _cleanup_json_ json_t *json = account(example, true);
+
+    assert_texts(json, (const char *const[][2]){
+                           {"cause", "signal"},
+                           {"signal.name", "SIGSEGV"},
+                           {"signal.code_name", "SEGV_MAPERR"},
+                           {"comm", "flb-out"},
+                           {"exe", "/bin/app"},
+                           {"argv", NULL},
+                           {"cwd", NULL},
+                           {"uptime", NULL},
+                           {"uid", NULL},
+                           {"exit_status", NULL},
+                           {"reporter.pid", NULL},
+                           {"limits.core.soft", NULL},
+                           {NULL, NULL},
+                       });
+    assert_integer(json, "pid", 8);
+    assert_integer(json, "tid", 9);
+    assert_true(json_is_false(value_at(json, "program")));
+}
+
+static void what_could_not_be_read_of_the_process_is_counted(void **unused)
+{
+    (void)unused;
+    _cleanup_free_ struct example *example = known_crash();
+    _cleanup_json_ json_t *kernel = account(example, true);
+
+    assert_texts(kernel, (const char *const[][2]){{"capture.unreadable", NULL}, {NULL, NULL}});
+    example->bundle.capture_source = "ptrace";
+    example->bundle.knows_unreadable = true;
+    _cleanup_json_ json_t *whole = account(example, true);
+    assert_texts(whole, (const char *const[][2]){{"capture.source", "ptrace"}, {NULL, NULL}});
+    assert_integer(whole, "capture.unreadable", 0);
+    example->bundle.unreadable = 8192;
+    _cleanup_json_ json_t *lacking = account(example, true);
+    assert_integer(lacking, "capture.unreadable", 8192);
+}
+
 /* What was seen in /proc was of a third process, so only the core is believed. */
 static void what_was_seen_of_another_process_is_not_told(void **unused)
 {
@@ -626,7 +685,8 @@ static void every_account_is_what_the_schema_says(void **unused)
     write_account(folder, 0, example);
     write_account(folder, 1, empty_crash());
     write_account(folder, 2, reported_crash());
-    for (unsigned i = 3; i < 23; i++)
+    write_account(folder, 3, appeared_crash());
+    for (unsigned i = 4; i < 24; i++)
         write_account(folder, i, garbage_crash());
 
     snprintf(command, sizeof(command),
@@ -646,6 +706,8 @@ int main(void)
         cmocka_unit_test(a_sent_signal_has_a_sender_and_no_address),
         cmocka_unit_test(si_codes_are_named_by_signal),
         cmocka_unit_test(a_core_that_a_shell_reported_is_told_of_the_one_that_crashed),
+        cmocka_unit_test(a_core_that_appeared_is_told_by_itself),
+        cmocka_unit_test(what_could_not_be_read_of_the_process_is_counted),
         cmocka_unit_test(what_was_seen_of_another_process_is_not_told),
         cmocka_unit_test(an_exit_without_a_core_is_an_exit),
         cmocka_unit_test(bytes_that_are_no_utf_8_are_replaced),

@@ -22,7 +22,6 @@
 #include "bundle_memory_sink.h"
 
 #include "bundle/libs.h"
-#include "bundle/link_names.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -109,10 +108,13 @@ static void write_file(const struct folder *folder, const char *name, const void
 static void unpack_libs(const struct folder *folder, const struct core_info *info, int core_fd,
                         const char *exe_path, const char *root)
 {
+    _cleanup_link_names_ struct link_names names = {0};
     struct memory_sink *memory = memory_sink(0);
     _cleanup_sink_ struct sink *sink = &memory->sink;
 
-    assert_int_equal(libs_write(info, core_fd, exe_path, root, sink), 0);
+    if (core_fd >= 0)
+        assert_int_equal(link_names_read(info, core_fd, &names), 0);
+    assert_int_equal(libs_write(info, &names, exe_path, root, sink), 0);
     write_file(folder, "libs.zip", memory->data, memory->size);
     assert_int_equal(RUN(folder, "unzip.out", "unzip", "-q", "libs.zip", "-d", "sysroot"), 0);
 }
@@ -211,10 +213,11 @@ static void no_library_at_all_is_an_archive_all_the_same(void **unused)
     (void)unused;
     struct core_module modules[] = {module_of("/static", "")};
     struct core_info info = {.modules = modules, .n_modules = 1, .knows_executable = true};
+    const struct link_names none = {0};
     struct memory_sink *memory = memory_sink(0);
     _cleanup_sink_ struct sink *sink = &memory->sink;
 
-    assert_int_equal(libs_write(&info, -1, NULL, "", sink), 0);
+    assert_int_equal(libs_write(&info, &none, NULL, "", sink), 0);
     assert_int_equal(memory->size, 22);
 }
 
@@ -223,6 +226,7 @@ static void a_full_disk_is_told(void **unused)
     (void)unused;
     _cleanup_close_ int maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     _cleanup_core_info_ struct core_info *info = NULL;
+    const struct link_names none = {0};
     int r = -ENOSPC;
 
     assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
@@ -230,7 +234,7 @@ static void a_full_disk_is_told(void **unused)
         struct memory_sink *memory = memory_sink(fail_at);
         _cleanup_sink_ struct sink *sink = &memory->sink;
 
-        r = libs_write(info, -1, NULL, "", sink);
+        r = libs_write(info, &none, NULL, "", sink);
         assert_int_equal(r, memory->writes < fail_at ? 0 : -ENOSPC);
     }
 }
@@ -370,23 +374,8 @@ static struct image make_image(void)
     return image;
 }
 
-struct collected {
-    char text[256];
-    size_t names;
-    size_t stop_at;
-};
-
-static int collect(const char *name, void *context)
-{
-    struct collected *collected = context;
-    size_t used = strlen(collected->text);
-
-    snprintf(collected->text + used, sizeof(collected->text) - used, "%s ", name);
-    return ++collected->names == collected->stop_at ? -ECANCELED : 0;
-}
-
 /* Walks an image of which the core has the first @size bytes. */
-static int walk_image(const struct image *image, size_t size, struct collected *ret)
+static int walk_image(const struct image *image, size_t size, struct link_names *ret)
 {
     _cleanup_close_ int fd = memfd_create("core", MFD_CLOEXEC);
     struct core_segment segment = {IMAGE_AT, IMAGE_AT + sizeof(*image), 0, size, false};
@@ -395,46 +384,58 @@ static int walk_image(const struct image *image, size_t size, struct collected *
         .modules = &module, .n_modules = 1, .memory = {.segments = &segment, .n_segments = 1}};
 
     assert_int_equal(write_all(fd, image, size), 0);
-    return link_names_each(&info, fd, collect, ret);
+    return link_names_read(&info, fd, ret);
+}
+
+static void assert_names(const struct link_names *names, const void *expected, size_t size)
+{
+    assert_int_equal(names->size, size);
+    assert_memory_equal(names->text, expected, size);
 }
 
 static void the_loaders_names_are_read_from_memory(void **unused)
 {
     (void)unused;
+    static const char expected[] = "/lib/libone.so\0/lib/libtwo.so";
+    _cleanup_link_names_ struct link_names names = {0};
     struct image image = make_image();
-    struct collected all = {0}, one = {.stop_at = 1};
 
-    assert_int_equal(walk_image(&image, sizeof(image), &all), 0);
-    assert_string_equal(all.text, "/lib/libone.so /lib/libtwo.so ");
-    assert_int_equal(walk_image(&image, sizeof(image), &one), -ECANCELED);
-    assert_string_equal(one.text, "/lib/libone.so ");
+    assert_int_equal(walk_image(&image, sizeof(image), &names), 0);
+    assert_names(&names, expected, sizeof(expected));
 }
 
 static void memory_that_was_not_dumped_ends_the_chain(void **unused)
 {
     (void)unused;
+    static const char one[] = "/lib/libone.so", two[] = "/lib/libtwo.so";
+    _cleanup_link_names_ struct link_names none = {0}, last = {0}, first = {0};
     struct image image = make_image();
-    struct collected none = {0}, first = {0};
 
     assert_int_equal(walk_image(&image, offsetof(struct image, dynamic[1]), &none), -ENODATA);
     assert_int_equal(walk_image(&image, offsetof(struct image, debug), &none), -ENODATA);
-    assert_int_equal(none.names, 0);
+    assert_int_equal(none.size, 0);
+
+    /* What was read before the chain breaks is told all the same. */
+    image.links[1].l_next = (struct link_map *)(uintptr_t)0x10;
+    assert_int_equal(walk_image(&image, sizeof(image), &first), -ENODATA);
+    assert_names(&first, one, sizeof(one));
 
     /* A name that isn't there is no reason to stop. */
+    image = make_image();
     image.links[1].l_name = (char *)(uintptr_t)0x10;
-    assert_int_equal(walk_image(&image, sizeof(image), &first), 0);
-    assert_string_equal(first.text, "/lib/libtwo.so ");
+    assert_int_equal(walk_image(&image, sizeof(image), &last), 0);
+    assert_names(&last, two, sizeof(two));
 }
 
 static void a_chain_that_bites_its_tail_is_cut(void **unused)
 {
     (void)unused;
+    _cleanup_link_names_ struct link_names names = {0};
     struct image image = make_image();
-    struct collected collected = {0};
 
     image.links[2].l_next = (struct link_map *)ADDRESS(links[1]);
-    assert_int_equal(walk_image(&image, sizeof(image), &collected), 0);
-    assert_in_range(collected.names, 3, 100000);
+    assert_int_equal(walk_image(&image, sizeof(image), &names), 0);
+    assert_in_range(names.size, 3 * sizeof("/lib/libone.so"), 1 << 20);
 }
 
 /* Whatever the bytes are, the walk ends and stays within what is there. */
@@ -444,15 +445,16 @@ static void garbage_is_walked_safely(void **unused)
     uint64_t state = 1;
 
     for (unsigned i = 0; i < 3000; i++) {
+        _cleanup_link_names_ struct link_names names = {0};
         struct image image = make_image();
-        struct collected collected = {.stop_at = 100};
 
         for (unsigned k = 0; k < 4; k++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
             ((uint8_t *)&image)[(state >> 33) % sizeof(image)] = (uint8_t)(state >> 25);
         }
-        int r = walk_image(&image, sizeof(image), &collected);
-        assert_true(r == 0 || r == -ENODATA || r == -ECANCELED);
+        int r = walk_image(&image, sizeof(image), &names);
+        assert_true(r == 0 || r == -ENODATA);
+        assert_true(names.size == 0 || names.text[names.size - 1] == '\0');
     }
 }
 

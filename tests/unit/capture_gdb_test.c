@@ -126,6 +126,7 @@ static void gdb_gets_nothing_of_this_process(void **state)
                     "echo \"core limit $(ulimit -c) group $(ps -o pgid= -p $$) pid $$\"\n"
                     "echo \"oom $(cat /proc/$$/oom_score_adj)\"\n"
                     "echo complaint >&2\n");
+    assert_true(gdb_is_there());
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(gdb_start("/x/core", "/x/exe", out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(30)), 0);
@@ -233,6 +234,7 @@ static void without_gdb_there_is_none(void **state)
     pid_t pid;
 
     setenv("PATH", *state, 1);
+    assert_false(gdb_is_there());
     assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
 
     /* The working directory may be the crashed program's. */
@@ -240,6 +242,7 @@ static void without_gdb_there_is_none(void **state)
     assert_int_equal(chmod(in_directory(*state, "gdb"), 0755), 0);
     assert_int_equal(chdir(*state), 0);
     setenv("PATH", ".::", 1);
+    assert_false(gdb_is_there());
     assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
     setenv("PATH", "", 1);
     assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);

@@ -611,6 +611,400 @@ static void removing_takes_the_very_file_and_no_other(void **state)
     kernel_core_free(result.core);
 }
 
+/* Cores that appear: of a child's child, as a supervisor's workers are; the test is coreinit. */
+
+struct family {
+    pid_t parent, worker;
+    int go, news; /* lets the worker crash; tells its pid, and its end */
+};
+
+static void wait_and_crash(void)
+{
+    char c;
+
+    if (read(STDIN_FILENO, &c, 1) == 1)
+        write_to_null();
+}
+
+static void execute_and_crash(void)
+{
+    execl("/bin/sh", "sh", "-c", "read go; kill -SEGV $$", (char *)NULL);
+}
+
+static void execute_another_and_crash(void)
+{
+    execl(getenv("PROGRAM"), "program", "-c", "read go; kill -SEGV $$", (char *)NULL);
+}
+
+static _Noreturn void be_parent(const char *cwd, void (*worker)(void), int options, int go,
+                                int news)
+{
+    siginfo_t end;
+    pid_t pid;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(go, STDIN_FILENO);
+    pid = fork();
+    if (pid == 0) {
+        prepare_to_crash(cwd, RLIM_INFINITY);
+        worker();
+        _exit(97);
+    }
+    if (write(news, &pid, sizeof(pid)) < 0 || waitid(P_PID, (id_t)pid, &end, options) < 0 ||
+        write(news, &pid, sizeof(pid)) < 0)
+        _exit(96);
+    for (;;)
+        pause();
+}
+
+/* @options  the parent's for waitid(2): with WNOWAIT the worker stays a zombie */
+static void begin_family(const char *cwd, void (*worker)(void), int options, struct family *ret)
+{
+    int go[2], news[2];
+
+    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(news, O_CLOEXEC), 0);
+    ret->parent = fork();
+    assert_true(ret->parent >= 0);
+    if (ret->parent == 0)
+        be_parent(cwd, worker, options, go[0], news[1]);
+    close(go[0]);
+    close(news[1]);
+    ret->go = go[1];
+    ret->news = news[0];
+    assert_int_equal(read(ret->news, &ret->worker, sizeof(pid_t)), sizeof(pid_t));
+}
+
+static void let_worker_crash(const struct family *family, const char *cwd)
+{
+    pid_t pid;
+
+    assert_int_equal(write(family->go, "\n", 1), 1);
+    assert_int_equal(read(family->news, &pid, sizeof(pid)), sizeof(pid));
+    call_it_core(cwd);
+}
+
+static void end_family(const struct family *family)
+{
+    close(family->go);
+    close(family->news);
+    assert_int_equal(kill(family->parent, SIGKILL), 0);
+    assert_int_equal(waitpid(family->parent, NULL, 0), family->parent);
+}
+
+static struct crash_record record_of_appeared(const char *path)
+{
+    struct crash_record record = {.exe_fd = -1, .maps_fd = -1};
+
+    assert_true(strlen(path) < sizeof(record.appeared));
+    strcpy(record.appeared, path);
+    return record;
+}
+
+static struct result find_appeared(const struct crash_record *record, const char *pattern)
+{
+    const struct core_settings settings = settings_of(pattern);
+    struct result result = {0};
+
+    begin_log();
+    result.r = kernel_core_find_appeared_by(record, &settings, getpid(), &result.core, result.why,
+                                            sizeof(result.why));
+    result.log = end_log();
+    return result;
+}
+
+static void expect_appeared(const struct crash_record *record, const char *pattern, bool stays)
+{
+    struct result result = find_appeared(record, pattern);
+
+    if (result.r < 0)
+        fail_msg("%s", result.why);
+    assert_string_equal(result.core->path, record->appeared);
+    assert_int_equal(result.core->stays, stays);
+    kernel_core_free(result.core);
+}
+
+static void expect_ignored(const struct crash_record *record, const char *pattern,
+                           const char *reason)
+{
+    struct result result = find_appeared(record, pattern);
+
+    kernel_core_free(result.core);
+    assert_int_equal(result.r, -ENOENT);
+    if (!strstr(result.why, reason))
+        fail_msg("'%s' is not in '%s'", reason, result.why);
+    assert_string_equal(result.log, "");
+}
+
+static void a_core_that_appeared_is_ours_where_its_parent_forked_it_and_lives(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    struct result result;
+    struct family family;
+
+    need_cores_in_files();
+    begin_family(*state, wait_and_crash, WEXITED, &family);
+    expect_ignored(&record, "core", "it is gone");
+    let_worker_crash(&family, *state);
+    result = find_appeared(&record, "core");
+    assert_int_equal(result.r, 0);
+    assert_int_equal(result.core->info->pid, family.worker);
+    assert_false(result.core->stays);
+    assert_non_null(strstr(result.log, "was killed by SIGSEGV"));
+    assert_int_equal(kernel_core_remove(result.core), 0);
+    kernel_core_free(result.core);
+    end_family(&family);
+}
+
+static void a_core_whose_process_is_not_waited_for_stays(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    struct family family;
+
+    need_cores_in_files();
+    begin_family(*state, wait_and_crash, WEXITED | WNOWAIT, &family);
+    let_worker_crash(&family, *state);
+    expect_appeared(&record, "core", true);
+    end_family(&family);
+}
+
+static void a_core_of_another_program_than_its_parents_stays(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    char host[256], path[PATH_MAX];
+    struct family family;
+
+    need_cores_in_files();
+    if (unshare(CLONE_NEWUTS) < 0) {
+        print_message("skipped: no host's name of its own without privilege\n");
+        skip();
+    }
+    assert_int_equal(gethostname(host, sizeof(host)), 0);
+    begin_family(*state, execute_and_crash, WEXITED, &family);
+    let_worker_crash(&family, *state);
+    expect_appeared(&record, "core", true);
+
+    snprintf(path, sizeof(path), "%s/core.%s.%d", (char *)*state, host, family.worker);
+    assert_int_equal(rename(record.appeared, path), 0);
+    record = record_of_appeared(path);
+    expect_appeared(&record, "core.%h.%p", true);
+    expect_appeared(&record, "/any/where/core.%h.%p", true);
+
+    end_family(&family);
+    expect_ignored(&record, "core.%h.%p", "no descendant of coreinit's");
+}
+
+static void a_core_that_is_not_named_so_on_this_host_is_refused(void **state)
+{
+    struct crash_record record;
+    struct family family;
+    const char *path = in_directory(*state, "core");
+
+    need_cores_in_files();
+    begin_family(*state, wait_and_crash, WEXITED, &family);
+    let_worker_crash(&family, *state);
+    /* A copy that someone keeps, and a neighbour's. */
+    assert_int_equal(rename(path, in_directory(*state, "core.kept")), 0);
+    record = record_of_appeared(in_directory(*state, "core.kept"));
+    expect_ignored(&record, "core.%p", "doesn't call a core of pid");
+    expect_ignored(&record, "core.%h", "doesn't call a core of pid");
+    expect_ignored(&record, "|/usr/bin/keep", "core_pattern isn't a file's");
+    expect_appeared(&record, "core.%e", false);
+    end_family(&family);
+}
+
+/* What PID 1 keeps of a process that it looks at. */
+static int copy_maps(pid_t pid)
+{
+    char path[32], text[16384];
+    int to = memfd_create("maps", MFD_CLOEXEC);
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    do /* until it has executed the shell, whose loader is mapped behind the shell itself */
+        n = read_text_at(AT_FDCWD, path, text, sizeof(text));
+    while (n <= 0 || !strstr(text, "sh\n") || !strstr(text, "/ld-"));
+    assert_int_equal(write_all(to, text, (size_t)n), 0);
+    return to;
+}
+
+static void a_core_is_ours_where_pid_1_saw_its_process(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    _cleanup_close_ int maps = -1, elsewhere = -1;
+    struct family family;
+
+    need_cores_in_files();
+    begin_family(*state, execute_and_crash, WEXITED, &family);
+    maps = copy_maps(family.worker);
+    elsewhere = make_maps(0x10000000, 0, "/bin/sh");
+    let_worker_crash(&family, *state);
+    record.witness_pid = family.worker;
+    record.maps_fd = maps;
+    expect_appeared(&record, "core", false);
+    record.maps_fd = elsewhere;
+    expect_appeared(&record, "core", true);
+    record.maps_fd = maps;
+    record.witness_pid++; /* another's */
+    expect_appeared(&record, "core", true);
+
+    /* It needs no parent then. */
+    end_family(&family);
+    expect_ignored(&record, "core", "no descendant of coreinit's");
+    record.witness_pid = family.worker;
+    expect_appeared(&record, "core", false);
+}
+
+static void a_core_of_the_programs_child_is_taken_though_the_program_has_ended(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    struct family family;
+
+    need_cores_in_files();
+    begin_family(*state, wait_and_crash, WEXITED, &family);
+    let_worker_crash(&family, *state);
+    end_family(&family);
+    expect_ignored(&record, "core", "no descendant of coreinit's");
+    record.pid = family.parent;
+    expect_appeared(&record, "core", true);
+}
+
+static void a_core_of_a_process_that_is_not_ours_is_refused(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    struct elf_prpsinfo process = {.pr_pid = 1u << 30, .pr_ppid = getpid(), .pr_fname = "worker"};
+    const char *path = record.appeared;
+
+    put_core_of(path, &process, SIGSEGV);
+    expect_ignored(&record, "core", "coreinit sees the end of its children itself");
+    process.pr_ppid = getppid();
+    put_core_of(path, &process, SIGSEGV);
+    expect_ignored(&record, "core", "no descendant of coreinit's");
+    process.pr_ppid = 0; /* a container's first process, and whoever enters one */
+    put_core_of(path, &process, SIGSEGV);
+    expect_ignored(&record, "core", "no descendant of coreinit's");
+    process.pr_pid = getppid();
+    put_core_of(path, &process, SIGSEGV);
+    expect_ignored(&record, "core", "which lives here");
+    /* A child of the program's, but nobody knows what it executed. */
+    process.pr_pid = 1 << 30;
+    process.pr_ppid = record.pid = 1 << 29;
+    put_core_of(path, &process, SIGSEGV);
+    expect_ignored(&record, "core", "it doesn't tell its executable");
+}
+
+static void a_core_of_an_executable_that_is_not_here_is_refused(void **state)
+{
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    const char *program = in_directory(*state, "program");
+    char command[PATH_MAX];
+    struct family family;
+
+    need_cores_in_files();
+    snprintf(command, sizeof(command), "cp /bin/sh %s", program);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(setenv("PROGRAM", program, 1), 0);
+    begin_family(*state, execute_another_and_crash, WEXITED, &family);
+    let_worker_crash(&family, *state);
+    expect_appeared(&record, "core", true);
+    assert_int_equal(unlink(program), 0);
+    expect_ignored(&record, "core", "another container's");
+    write_file(program, "another", 7);
+    expect_ignored(&record, "core", "another container's");
+    end_family(&family);
+}
+
+static void what_appeared_and_is_no_core_of_this_life_is_refused(void **state)
+{
+    struct elf_prpsinfo process = {.pr_pid = 1 << 30, .pr_ppid = 1 << 29};
+    struct crash_record record = record_of_appeared(in_directory(*state, "core"));
+    const char *path = record.appeared;
+
+    record.pid = process.pr_ppid;
+    write_file(path, "core\n", 5);
+    expect_ignored(&record, "core", "it is not an ELF core");
+    put_core_of(path, &process, SIGSEGV);
+    assert_int_equal(link(path, in_directory(*state, "second")), 0);
+    expect_ignored(&record, "core", "it has 2 links");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("second", path), 0);
+    expect_ignored(&record, "core", "it is a symbolic link");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rename(in_directory(*state, "second"), path), 0);
+    set_age(path, &(const struct timespec){.tv_sec = 86400}, 0);
+    expect_ignored(&record, "core", "it is older than coreinit");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0666), 0);
+    alarm(10); /* a fifo that is opened never returns */
+    expect_ignored(&record, "core", "it is not a regular file");
+    alarm(0);
+    /* Nor is a link followed on the way. */
+    assert_int_equal(symlink(".", in_directory(*state, "planted")), 0);
+    record = record_of_appeared(in_directory(*state, "planted/core"));
+    expect_ignored(&record, "core", "Not a directory");
+}
+
+/*
+ * Looks for it as a container would, whose own root is an overlay. Returns as
+ * kernel_core_find_appeared() does, 1 where it stays, -EPERM without privilege.
+ */
+static int find_appeared_below(const char *directory, const struct crash_record *record)
+{
+    char options[3 * PATH_MAX];
+    int status;
+    pid_t pid;
+
+    snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s",
+             in_directory(directory, "lower"), in_directory(directory, "upper"),
+             in_directory(directory, "scratch"));
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const struct core_settings settings = settings_of("core");
+        struct kernel_core *core = NULL;
+        char why[512];
+        int r;
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("overlay", in_directory(directory, "root"), "overlay", 0, options) < 0 ||
+            mount("/proc", in_directory(directory, "root/proc"), NULL, MS_BIND, NULL) < 0 ||
+            mount(in_directory(directory, "volume"), in_directory(directory, "root/volume"), NULL,
+                  MS_BIND, NULL) < 0 ||
+            chroot(in_directory(directory, "root")) < 0)
+            _exit(EPERM);
+        r = kernel_core_find_appeared_by(record, &settings, getppid(), &core, why, sizeof(why));
+        r = r < 0 ? -r : core->stays ? 255 : 0;
+        kernel_core_free(core);
+        _exit(r);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status) == 255 ? 1 : -WEXITSTATUS(status);
+}
+
+static void on_the_containers_own_root_every_core_is_ours(void **state)
+{
+    static const char *const folders[] = {
+        "lower", "lower/proc", "lower/volume", "lower/work", "upper", "scratch", "root", "volume",
+    };
+    const struct elf_prpsinfo process = {.pr_pid = 1 << 30, .pr_ppid = 1 << 29};
+    struct crash_record own = record_of_appeared("/work/core");
+    struct crash_record shared = record_of_appeared("/volume/core");
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+        assert_int_equal(mkdir(in_directory(*state, folders[i]), 0755), 0);
+    put_core_of(in_directory(*state, "lower/work/core"), &process, SIGSEGV);
+    put_core_of(in_directory(*state, "volume/core"), &process, SIGSEGV);
+    if (find_appeared_below(*state, &own) == -EPERM) {
+        print_message("skipped: no mounts without privilege\n");
+        skip();
+    }
+    begin_log();
+    assert_int_equal(find_appeared_below(*state, &own), 0);
+    assert_int_equal(find_appeared_below(*state, &shared), -ENOENT);
+    (void)end_log();
+}
+
 /* Reads a stream and holds every byte of it against the file. */
 static void compare_stream(int fd, uint64_t size, uint64_t *ret_data)
 {
@@ -717,6 +1111,16 @@ int main(void)
         CORE_TEST(a_core_whose_program_lay_elsewhere_in_memory_is_refused),
         CORE_TEST(where_others_cores_lie_the_arguments_must_agree),
         CORE_TEST(removing_takes_the_very_file_and_no_other),
+        CORE_TEST(a_core_that_appeared_is_ours_where_its_parent_forked_it_and_lives),
+        CORE_TEST(a_core_whose_process_is_not_waited_for_stays),
+        CORE_TEST(a_core_of_another_program_than_its_parents_stays),
+        CORE_TEST(a_core_that_is_not_named_so_on_this_host_is_refused),
+        CORE_TEST(a_core_is_ours_where_pid_1_saw_its_process),
+        CORE_TEST(a_core_of_the_programs_child_is_taken_though_the_program_has_ended),
+        CORE_TEST(a_core_of_a_process_that_is_not_ours_is_refused),
+        CORE_TEST(a_core_of_an_executable_that_is_not_here_is_refused),
+        CORE_TEST(what_appeared_and_is_no_core_of_this_life_is_refused),
+        CORE_TEST(on_the_containers_own_root_every_core_is_ours),
         CORE_TEST(a_stream_is_the_file_with_its_holes_told_apart),
         cmocka_unit_test(a_file_that_shrinks_while_it_is_read_is_an_error),
     };

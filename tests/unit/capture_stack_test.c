@@ -2,9 +2,13 @@
 
 #include "capture_testing.h"
 
+#include <inttypes.h>
 #include <pthread.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
 
 #include "capture/core_info.h"
+#include "capture/core_mappings.h"
 #include "capture/stack.h"
 
 /* Keeps a call from being the last thing a function does, which would take its frame away. */
@@ -38,6 +42,16 @@ static void crash_under_a_handler_that_aborts(void)
 {
     signal(SIGSEGV, abort_in_handler);
     crash_two_deep();
+    work_left++;
+}
+
+/* A coarse clock is read without a system call, whatever the machine; it writes where it is told.
+ */
+NOINLINE static void crash_in_the_vdso(void)
+{
+    struct timespec *volatile nowhere = (struct timespec *)16;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, nowhere);
     work_left++;
 }
 
@@ -145,7 +159,7 @@ static struct stack *unwind(const struct core *core, const char *exe_path)
 {
     struct stack *stack = NULL;
 
-    assert_int_equal(stack_unwind_core(core->fd, exe_path, core->info, NULL, NULL, &stack), 0);
+    assert_int_equal(stack_unwind(core->fd, exe_path, core->info, NULL, NULL, &stack), 0);
     assert_int_equal(stack->n_threads, core->info->n_threads);
     return stack;
 }
@@ -310,7 +324,7 @@ static void the_crashing_thread_is_told_before_the_others(void **state)
     _cleanup_stack_ struct stack *stack = NULL;
     struct call call = {0};
 
-    assert_int_equal(stack_unwind_core(core.fd, NULL, core.info, count_call, &call, &stack), 0);
+    assert_int_equal(stack_unwind(core.fd, NULL, core.info, count_call, &call, &stack), 0);
     assert_int_equal(call.count, 1);
     assert_int_equal(call.tid, core.info->crash_tid);
     assert_int_equal(call.n_frames, stack->threads[0].n_frames);
@@ -320,6 +334,23 @@ static void the_crashing_thread_is_told_before_the_others(void **state)
     close_core(&core);
 }
 
+/* Returns a descriptor of the copy. */
+static int copy_this_program(const char *copy)
+{
+    _cleanup_close_ int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int to = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    char buffer[64 * 1024];
+    ssize_t n;
+    int fd;
+
+    while ((n = read(from, buffer, sizeof(buffer))) > 0)
+        assert_int_equal(write_all(to, buffer, (size_t)n), 0);
+    close(to); /* a file that is open for writing cannot be run */
+    fd = open(copy, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
 /*
  * Runs a copy of this program, which deletes itself and crashes (see main()). Returns a descriptor
  * of the copy.
@@ -327,20 +358,13 @@ static void the_crashing_thread_is_told_before_the_others(void **state)
 static int crash_a_deleted_copy(const char *directory, const char *filter)
 {
     const char *copy = in_directory(directory, "copy");
-    _cleanup_close_ int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    int to = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-    char buffer[64 * 1024];
-    ssize_t n;
     pid_t pid;
     int fd;
 
     need_cores_in_files();
-    while ((n = read(from, buffer, sizeof(buffer))) > 0)
-        assert_int_equal(write_all(to, buffer, (size_t)n), 0);
-    close(to); /* a file that is open for writing cannot be run */
-    fd = open(copy, O_RDONLY | O_CLOEXEC);
+    fd = copy_this_program(copy);
     pid = fork();
-    assert_true(fd >= 0 && pid >= 0);
+    assert_true(pid >= 0);
     if (pid == 0) {
         prepare_to_crash(directory, RLIM_INFINITY);
         execl(copy, copy, "--crash", filter, NULL);
@@ -442,6 +466,202 @@ static void a_file_that_is_gone_is_unwound_from_what_the_core_has_of_it(void **s
     close_core(&core);
 }
 
+/* A process that is stopped, and what its reader knows of it: a struct core whose file is its
+ * memory. */
+struct stopped {
+    struct core core;
+    pid_t pid;
+};
+
+static void wait_for_stop(pid_t pid, int signo)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status) && WSTOPSIG(status) != signo)
+        assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* Each mapping is a segment, which lies at its address. */
+static void learn_memory(pid_t pid, struct core_info *info)
+{
+    char path[64], line[PATH_MAX + 128], mode[5];
+    _cleanup_fclose_ FILE *maps = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    maps = fopen(path, "re");
+    assert_non_null(maps);
+    info->memory.segments = calloc(1024, sizeof(info->memory.segments[0]));
+    while (fgets(line, sizeof(line), maps)) {
+        struct core_segment *segment = &info->memory.segments[info->memory.n_segments++];
+
+        assert_in_range(info->memory.n_segments, 1, 1024);
+        assert_int_equal(
+            sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &segment->start, &segment->end, mode), 3);
+        segment->file_offset = segment->start;
+        segment->file_size = segment->end - segment->start;
+        segment->executable = mode[2] == 'x';
+        if (strstr(line, "[vdso]"))
+            info->vdso = segment->start;
+    }
+}
+
+static struct stopped look_at_stopped(pid_t pid)
+{
+    struct core_info *info = calloc(1, sizeof(*info));
+    struct stopped stopped = {.core.info = info, .pid = pid};
+    _cleanup_close_ int maps_fd = -1;
+    struct iovec registers;
+    char path[64];
+
+    wait_for_stop(pid, SIGSEGV);
+    snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+    stopped.core.fd = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    maps_fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(stopped.core.fd >= 0 && maps_fd >= 0);
+
+    info->pid = info->crash_tid = pid;
+    info->threads = calloc(1, sizeof(info->threads[0]));
+    info->n_threads = 1;
+    info->threads[0].tid = pid;
+    registers = (struct iovec){&info->threads[0].registers, sizeof(info->threads[0].registers)};
+    assert_int_equal(ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &registers), 0);
+    learn_memory(pid, info);
+    assert_int_equal(core_mappings_from_maps(maps_fd, info), 0);
+    assert_int_equal(core_modules_find(stopped.core.fd, 0, info), 0);
+    return stopped;
+}
+
+static struct stopped crash_and_stop(const char *directory, void (*crash)(void))
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prepare_to_crash(directory, 0);
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        crash();
+        _exit(97);
+    }
+    return look_at_stopped(pid);
+}
+
+static void end_stopped(struct stopped *stopped)
+{
+    assert_int_equal(kill(stopped->pid, SIGKILL), 0);
+    assert_int_equal(waitpid(stopped->pid, NULL, 0), stopped->pid);
+    close_core(&stopped->core);
+}
+
+static void a_process_that_is_stopped_is_unwound_like_a_core(void **state)
+{
+    static const char *const expected[] = {"write_to_null", "outer_function", "middle_function",
+                                           "crash_two_deep"};
+    struct stopped stopped = crash_and_stop(*state, crash_two_deep);
+    _cleanup_stack_ struct stack *stack = unwind(&stopped.core, NULL);
+    const struct stack_thread *thread = &stack->threads[0];
+
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_string_equal(thread->frames[i].function, expected[i]);
+        assert_true(thread->frames[i].line > 0);
+        assert_string_not_equal(thread->frames[i].build_id, "");
+    }
+    assert_string_equal(thread->frames[thread->n_frames - 1].function, "_start");
+    assert_null(thread->unwind_error);
+    end_stopped(&stopped);
+}
+
+static void a_stopped_process_is_unwound_through_its_vdso(void **state)
+{
+    struct stopped stopped = crash_and_stop(*state, crash_in_the_vdso);
+    _cleanup_stack_ struct stack *stack = unwind(&stopped.core, NULL);
+    const struct stack_thread *thread = &stack->threads[0];
+
+    assert_true(thread->frames[0].pc - stopped.core.info->vdso < 0x10000);
+    assert_non_null(thread->frames[0].function);
+    frame_of(thread, "crash_in_the_vdso");
+    end_stopped(&stopped);
+}
+
+/* Runs a program that deletes itself and crashes, and stops it there. */
+static struct stopped run_and_stop(const char *directory, const char *program)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prepare_to_crash(directory, 0);
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        execl(program, program, "--crash", "0x33", NULL);
+        _exit(96);
+    }
+    return look_at_stopped(pid);
+}
+
+/* As a core of it would be, but that all that was mapped is there. */
+static void a_stopped_process_is_unwound_without_its_files(void **state)
+{
+    const char *copy = in_directory(*state, "copy");
+    struct stopped stopped;
+    struct stack *stack;
+    size_t own = 0;
+
+    close(copy_this_program(copy));
+    stopped = run_and_stop(*state, copy);
+    assert_int_equal(access(copy, F_OK), -1);
+    stack = unwind(&stopped.core, NULL);
+    while (own < stack->threads[0].n_frames &&
+           strstr(stack->threads[0].frames[own].module, "/copy (deleted)"))
+        own++;
+    assert_in_range(own, 4, 10);
+    assert_non_null(strstr(stack->threads[0].frames[own].module, "/libc.so.6"));
+    assert_null(stack->threads[0].unwind_error);
+    stack_free(stack);
+    end_stopped(&stopped);
+}
+
+static void expect_packed(const struct stack_thread *thread, void *context)
+{
+    const struct stack_frame *frame = frame_of(thread, "middle_function");
+
+    assert_null(frame->file);
+    assert_int_equal(frame_of(thread, "main")->line, 0);
+    (*(unsigned *)context)++;
+}
+
+static void debug_information_that_is_packed_comes_after_the_first_word(void **state)
+{
+    const char *copy = in_directory(*state, "copy");
+    const pid_t packer = fork();
+    _cleanup_close_ int exe_fd = -1;
+    _cleanup_stack_ struct stack *stack = NULL;
+    struct stopped stopped;
+    unsigned calls = 0;
+    char exe_path[64];
+    int status;
+
+    if (packer == 0) {
+        snprintf(exe_path, sizeof(exe_path), "/proc/%d/exe", getppid());
+        execlp("objcopy", "objcopy", "--compress-debug-sections", exe_path, copy, NULL);
+        _exit(96);
+    }
+    assert_int_equal(waitpid(packer, &status, 0), packer);
+    assert_int_equal(status, 0);
+    exe_fd = open(copy, O_RDONLY | O_CLOEXEC);
+    stopped = run_and_stop(*state, copy);
+    stopped.core.info->knows_executable = true;
+    snprintf(exe_path, sizeof(exe_path), "/proc/self/fd/%d", exe_fd);
+
+    assert_int_equal(
+        stack_unwind(stopped.core.fd, exe_path, stopped.core.info, expect_packed, &calls, &stack),
+        0);
+    assert_int_equal(calls, 1);
+    assert_non_null(frame_of(&stack->threads[0], "middle_function")->file);
+    assert_true(frame_of(&stack->threads[0], "main")->line > 0);
+    end_stopped(&stopped);
+}
+
 static void a_truncated_core_is_unwound_as_far_as_it_goes(void **state)
 {
     struct core core = crash_and_open(*state, crash_two_deep);
@@ -455,7 +675,7 @@ static void a_truncated_core_is_unwound_as_far_as_it_goes(void **state)
     stack = unwind(&cut, NULL);
     /* Its memory is gone: the registers are all there is. */
     assert_string_equal(stack->threads[0].frames[0].function, "write_to_null");
-    assert_string_equal(stack->threads[0].unwind_error, "its memory is not in the core");
+    assert_string_equal(stack->threads[0].unwind_error, "its memory cannot be read");
     close_core(&cut);
     close_core(&core);
 }
@@ -502,7 +722,7 @@ static void garbage_in_a_core_never_takes_forever(void **state)
             setrlimit(RLIMIT_CORE, &no_core);
             alarm(20);
             if (core_info_read(core.fd, &info) == 0 &&
-                stack_unwind_core(core.fd, NULL, info, NULL, NULL, &stack) == 0)
+                stack_unwind(core.fd, NULL, info, NULL, NULL, &stack) == 0)
                 stack_free(stack);
             core_info_free(info);
             _exit(0);
@@ -577,6 +797,25 @@ static void a_stack_is_printed_a_frame_a_line(void **state)
     print(&thread, &info, "Thread 14:\n(the stack goes on, but cannot be followed: no luck)\n");
 }
 
+static void build_ids_are_printed_once_a_module(void **state)
+{
+    struct stack_frame frames[] = {
+        {.module = "/lib/libc.so.6", .build_id = "58ff"}, {.module = NULL},
+        {.module = "/bin/app\x1b", .build_id = "00ab"},   {.module = "/lib/none", .build_id = ""},
+        {.module = "/lib/libc.so.6", .build_id = "58ff"},
+    };
+    const struct stack_thread thread = {.frames = frames, .n_frames = 5};
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    (void)state;
+    assert_non_null(out);
+    stack_print_build_ids(out, &thread);
+    fclose(out);
+    assert_string_equal(text, "libc.so.6: build-id 58ff\napp?: build-id 00ab\n");
+}
+
 #define CORE_TEST(name) cmocka_unit_test_setup_teardown(name, enter_directory, leave_directory)
 
 int main(int argc, char **argv)
@@ -592,10 +831,15 @@ int main(int argc, char **argv)
         CORE_TEST(a_deleted_executable_is_read_where_it_is_still_open),
         CORE_TEST(another_file_is_never_taken_for_the_executable),
         CORE_TEST(a_file_that_is_gone_is_unwound_from_what_the_core_has_of_it),
+        CORE_TEST(a_process_that_is_stopped_is_unwound_like_a_core),
+        CORE_TEST(a_stopped_process_is_unwound_through_its_vdso),
+        CORE_TEST(a_stopped_process_is_unwound_without_its_files),
+        CORE_TEST(debug_information_that_is_packed_comes_after_the_first_word),
         CORE_TEST(a_truncated_core_is_unwound_as_far_as_it_goes),
         cmocka_unit_test(a_core_without_modules_or_threads_is_no_obstacle),
         CORE_TEST(garbage_in_a_core_never_takes_forever),
         cmocka_unit_test(a_stack_is_printed_a_frame_a_line),
+        cmocka_unit_test(build_ids_are_printed_once_a_module),
     };
 
     if (argc == 3 && strcmp(argv[1], "--crash") == 0)
