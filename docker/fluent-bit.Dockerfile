@@ -10,8 +10,8 @@ FROM ${COREINIT} AS coreinit
 FROM ${BASE}
 COPY --from=coreinit /opt/coreinit /opt/coreinit
 
-# Where core_pattern is a relative name, as it is on most hosts, the kernel writes the core into the
-# program's working directory. WORKDIR makes it, in images without a shell too.
+# Where core_pattern is a relative name, the kernel writes the core into the program's working
+# directory. WORKDIR makes it, in images without a shell too.
 WORKDIR /cores
 
 # The base's own entry point is replaced: AWS's debug image starts Fluent Bit from a shell that
