@@ -1,15 +1,12 @@
 #include "init/privilege.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "util/io.h"
-#include "util/proc_text.h"
+#include "init/tracee.h"
 
 static bool has(cap_t caps, cap_value_t capability, cap_flag_t flag)
 {
@@ -72,24 +69,6 @@ void privilege_allow_tracers(void)
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
 }
 
-/* The real ids; false where there is no telling. */
-static bool ids_of(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
-{
-    char path[32], status[1024];
-    const char *uid, *gid;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", pid);
-    if (read_text_at(AT_FDCWD, path, status, sizeof(status)) < 0)
-        return false;
-    uid = proc_line(status, "Uid:");
-    gid = proc_line(status, "Gid:");
-    if (!uid || !gid)
-        return false;
-    *ret_uid = (uid_t)strtoul(uid, NULL, 10);
-    *ret_gid = (gid_t)strtoul(gid, NULL, 10);
-    return true;
-}
-
 /* What the kernel takes back at every change of ids (commit_creds() of kernel/cred.c): prctl(2). */
 struct lost_with_ids {
     int death_signal;
@@ -126,7 +105,7 @@ void privilege_be_like(pid_t pid)
     uid_t uid;
     gid_t gid;
 
-    if (ids_of(pid, &uid, &gid) && (uid != geteuid() || gid != getegid()))
+    if (tracee_effective_ids(pid, &uid, &gid) && (uid != geteuid() || gid != getegid()))
         set_file_system_ids(uid, gid);
 }
 
@@ -149,7 +128,7 @@ int privilege_set_core_limit(pid_t pid, const struct rlimit *limit)
     if (prlimit(pid, RLIMIT_CORE, limit, NULL) == 0)
         return 0;
     r = -errno;
-    if (r != -EPERM || !ids_of(pid, &uid, &gid))
+    if (r != -EPERM || !tracee_effective_ids(pid, &uid, &gid))
         return r;
     lost = remember();
     if (setresgid(gid, (gid_t)-1, (gid_t)-1) == 0 && setresuid(uid, (uid_t)-1, (uid_t)-1) == 0)

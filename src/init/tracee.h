@@ -1,6 +1,6 @@
 #pragma once
 
-/* What procfs says of a tracee. Nothing here asks it to be stopped. */
+/* What procfs says of a process, a tracee above all. Nothing here asks it to be stopped. */
 
 #include <stdbool.h>
 #include <sys/types.h>

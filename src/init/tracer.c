@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -17,7 +16,6 @@
 #include "init/tracee.h"
 #include "util/cleanup.h"
 #include "util/core_signals.h"
-#include "util/io.h"
 #include "util/log.h"
 #include "util/pid_reader.h"
 

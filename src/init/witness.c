@@ -3,17 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "init/privilege.h"
+#include "init/tracee.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/pid_reader.h"
-#include "util/proc_text.h"
 
 /* Of one look. Those seen may be strangers, where the pid namespace is the host's. */
 #define MAX_PROCESSES_SEEN 4096
@@ -172,23 +171,10 @@ static void look_at(struct witnesses *all, struct witness *witness, pid_t pid, p
     privilege_be_oneself();
 }
 
-/* 0 where there is no telling. */
-static pid_t parent_of(pid_t pid)
-{
-    char path[32], text[512];
-    const char *parent;
-
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    if (read_text_at(AT_FDCWD, path, text, sizeof(text)) < 0)
-        return 0;
-    parent = proc_stat_field(text, PROC_STAT_PPID);
-    return parent ? (pid_t)strtol(parent, NULL, 10) : 0;
-}
-
 static bool is_descendant(pid_t pid, pid_t self)
 {
     for (int generation = 0; pid > 1 && generation < MAX_GENERATIONS; generation++) {
-        pid = parent_of(pid);
+        pid = tracee_parent(pid);
         if (pid == self)
             return true;
     }

@@ -100,35 +100,34 @@ def debian(build, coreinit):
 
 
 @pytest.fixture(scope="session")
-def scratch(build, coreinit):
-    """One static program and nothing else."""
-    return build(
-        "scratch",
-        f"""
-        FROM {coreinit} AS coreinit
-        FROM scratch
-        COPY static /crash
-        COPY --from=coreinit /opt/coreinit /opt/coreinit
-        ENTRYPOINT ["/opt/coreinit/bin/coreinit", "--"]
-        CMD ["/crash", "segv"]
-        """,
-    )
+def build_bare(build):
+    """Builds an image of one static program and nothing else."""
+
+    def build_bare(tag, coreinit, program):
+        return build(
+            tag,
+            f"""
+            FROM {coreinit} AS coreinit
+            FROM scratch
+            COPY {program} /crash
+            COPY --from=coreinit /opt/coreinit /opt/coreinit
+            ENTRYPOINT ["/opt/coreinit/bin/coreinit", "--"]
+            CMD ["/crash", "segv"]
+            """,
+        )
+
+    return build_bare
 
 
 @pytest.fixture(scope="session")
-def scratch_gdb(build, coreinit_gdb):
+def scratch(build_bare, coreinit):
+    return build_bare("scratch", coreinit, "static")
+
+
+@pytest.fixture(scope="session")
+def scratch_gdb(build_bare, coreinit_gdb):
     """The same with gdb."""
-    return build(
-        "gdb",
-        f"""
-        FROM {coreinit_gdb} AS coreinit
-        FROM scratch
-        COPY static /crash
-        COPY --from=coreinit /opt/coreinit /opt/coreinit
-        ENTRYPOINT ["/opt/coreinit/bin/coreinit", "--"]
-        CMD ["/crash", "segv"]
-        """,
-    )
+    return build_bare("gdb", coreinit_gdb, "static")
 
 
 @pytest.fixture(scope="session")

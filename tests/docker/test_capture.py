@@ -93,19 +93,9 @@ def capture_image(build, debian):
 
 
 @pytest.fixture(scope="module")
-def static_musl(build, coreinit):
-    """A static program and nothing else, as Alpine would link it."""
-    return build(
-        "static-musl",
-        f"""
-        FROM {coreinit} AS coreinit
-        FROM scratch
-        COPY static-musl /crash
-        COPY --from=coreinit /opt/coreinit /opt/coreinit
-        ENTRYPOINT ["{COREINIT}", "--"]
-        CMD ["/crash", "segv"]
-        """,
-    )
+def static_musl(build_bare, coreinit):
+    """As Alpine would link it."""
+    return build_bare("static-musl", coreinit, "static-musl")
 
 
 @pytest.fixture(scope="module")

@@ -985,15 +985,15 @@ static int find_appeared_below(const char *directory, const struct crash_record 
 static void on_the_containers_own_root_every_core_is_ours(void **state)
 {
     static const char *const folders[] = {
-        "lower", "lower/proc", "lower/volume", "lower/work", "upper", "scratch", "root", "volume",
+        "lower", "lower/proc", "lower/volume", "lower/own", "upper", "scratch", "root", "volume",
     };
     const struct elf_prpsinfo process = {.pr_pid = 1 << 30, .pr_ppid = 1 << 29};
-    struct crash_record own = record_of_appeared("/work/core");
+    struct crash_record own = record_of_appeared("/own/core");
     struct crash_record shared = record_of_appeared("/volume/core");
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
         assert_int_equal(mkdir(in_directory(*state, folders[i]), 0755), 0);
-    put_core_of(in_directory(*state, "lower/work/core"), &process, SIGSEGV);
+    put_core_of(in_directory(*state, "lower/own/core"), &process, SIGSEGV);
     put_core_of(in_directory(*state, "volume/core"), &process, SIGSEGV);
     if (find_appeared_below(*state, &own) == -EPERM) {
         print_message("skipped: no mounts without privilege\n");

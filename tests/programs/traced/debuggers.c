@@ -96,13 +96,11 @@ static int tracee_crash(char **arguments)
     return 0;
 }
 
-/* A child that is seized while it runs, interrupted, read, let go, and ends on its own. */
-static int seize(char **arguments)
+/* A child that counts, and ends on its own; it has begun. */
+static pid_t counting(volatile int *counter)
 {
-    volatile int *counter = shared(sizeof(int));
     pid_t pid = forked();
 
-    (void)arguments;
     if (pid == 0)
         for (;;) {
             sleep_ms(1);
@@ -110,6 +108,16 @@ static int seize(char **arguments)
                 _exit(7);
         }
     moves(counter, 0);
+    return pid;
+}
+
+/* A child that is seized while it runs, interrupted, read, let go, and ends on its own. */
+static int seize(char **arguments)
+{
+    volatile int *counter = shared(sizeof(int));
+    pid_t pid = counting(counter);
+
+    (void)arguments;
     say_ptrace("seize", ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD));
     say_ptrace("seize again", ptrace(PTRACE_SEIZE, pid, NULL, NULL));
     say_ptrace("interrupt", ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
@@ -131,16 +139,9 @@ static int seize(char **arguments)
 static int attach(char **arguments)
 {
     volatile int *counter = shared(sizeof(int));
-    pid_t pid = forked();
+    pid_t pid = counting(counter);
 
     (void)arguments;
-    if (pid == 0)
-        for (;;) {
-            sleep_ms(1);
-            if (++*counter > 200)
-                _exit(7);
-        }
-    moves(counter, 0);
     for (int i = 0; i < 3; i++) {
         say_ptrace("attach", ptrace(PTRACE_ATTACH, pid, NULL, NULL));
         say_wait("tracee", pid, __WALL);
