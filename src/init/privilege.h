@@ -5,8 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/capability.h>
-#include <sys/resource.h>
-#include <sys/types.h>
 
 /* Whether this process may use a capability right now. */
 bool privilege_has(cap_value_t capability);
@@ -28,19 +26,3 @@ int privilege_share_ptrace(char *why, size_t why_size);
  * execve. Without Yama it does nothing.
  */
 void privilege_allow_tracers(void);
-
-/*
- * Takes on a process's user and group as file system ids (credentials(7)), which is what /proc/PID
- * asks for: root without CAP_SYS_PTRACE is a stranger to a program that gosu(1) or setpriv(1)
- * started. privilege_be_oneself() is due afterwards.
- */
-void privilege_be_like(pid_t pid);
-
-void privilege_be_oneself(void);
-
-/*
- * Sets the core limit of a process, as its own user where CAP_SYS_RESOURCE is lacking (prlimit(2)).
- *
- * Returns 0 or -errno.
- */
-int privilege_set_core_limit(pid_t pid, const struct rlimit *limit);

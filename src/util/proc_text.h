@@ -21,3 +21,5 @@ const char *proc_line(const char *text, const char *name);
 #define PROC_STAT_STARTTIME 22 /* clock ticks since boot */
 #define PROC_STAT_SIGIGN 33    /* bits of signals 1 to 31, decimal */
 #define PROC_STAT_SIGCATCH 34  /* likewise */
+#define PROC_STAT_EXIT_SIGNAL 38
+#define PROC_STAT_EXIT_CODE 52 /* as wait(2) tells it; 0 to whoever may not know */

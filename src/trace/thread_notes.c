@@ -1,4 +1,4 @@
-#include "init/thread_notes.h"
+#include "trace/thread_notes.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
-#include "init/thread_note.h"
+#include "trace/thread_note.h"
 #include "util/io.h"
 
 #ifndef NT_X86_SHSTK
