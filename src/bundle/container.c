@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "util/io.h"
+#include "util/proc_text.h"
 
 #define ID_DIGITS 64
 
@@ -87,9 +88,10 @@ static void find_mounted_id(const char *mountinfo, char *ret)
 static const struct cgroup_files {
     const char *mount;
     const char *usage, *limit, *peak;
+    const char *cache; /* a line of memory.stat */
 } cgroup_v1 = {"/sys/fs/cgroup/memory", "memory.usage_in_bytes", "memory.limit_in_bytes",
-               "memory.max_usage_in_bytes"},
-  cgroup_v2 = {"/sys/fs/cgroup", "memory.current", "memory.max", "memory.peak"};
+               "memory.max_usage_in_bytes", "total_inactive_file"},
+  cgroup_v2 = {"/sys/fs/cgroup", "memory.current", "memory.max", "memory.peak", "inactive_file"};
 
 /*
  * Finds the memory cgroup in the text of /proc/self/cgroup: "ID:memory:PATH" where version 1 has
@@ -120,28 +122,48 @@ static const struct cgroup_files *find_cgroup(const char *text, char *ret_path, 
 }
 
 /*
- * Reads a cgroup's number. A container that sees the host's paths has only its own part of the tree
+ * Reads a cgroup's file. A container that sees the host's paths has only its own part of the tree
  * mounted, as the root: the path is tried, then the root.
  */
-static uint64_t read_number(const char *root, const char *mount, const char *cgroup,
-                            const char *file)
+static bool read_file(const char *root, const char *mount, const char *cgroup, const char *file,
+                      char *ret, size_t size)
 {
     const char *const folders[] = {cgroup, ""};
-    char path[PATH_MAX], text[32];
-    uint64_t value;
-    char *end;
+    char path[PATH_MAX];
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
         snprintf(path, sizeof(path), "%s%s/%s", mount, folders[i], file);
-        if (read_text(root, path, text, sizeof(text)) <= 0)
-            continue;
-        if (strcmp(text, "max") == 0)
-            return MEMORY_UNLIMITED;
-        value = strtoull(text, &end, 10);
-        /* Version 1 says "no limit" as the largest multiple of the page size. */
-        return *end ? 0 : value > INT64_MAX - 64 * 1024 ? MEMORY_UNLIMITED : value;
+        if (read_text(root, path, ret, size) > 0)
+            return true;
     }
-    return 0;
+    return false;
+}
+
+static uint64_t read_number(const char *root, const char *mount, const char *cgroup,
+                            const char *file)
+{
+    char text[32];
+    uint64_t value;
+    char *end;
+
+    if (!read_file(root, mount, cgroup, file, text, sizeof(text)))
+        return 0;
+    if (strcmp(text, "max") == 0)
+        return MEMORY_UNLIMITED;
+    value = strtoull(text, &end, 10);
+    /* Version 1 says "no limit" as the largest multiple of the page size. */
+    return *end ? 0 : value > INT64_MAX - 64 * 1024 ? MEMORY_UNLIMITED : value;
+}
+
+static uint64_t read_cache(const char *root, const struct cgroup_files *files, const char *cgroup)
+{
+    char text[8192];
+    const char *cache;
+
+    if (!read_file(root, files->mount, cgroup, "memory.stat", text, sizeof(text)))
+        return 0;
+    cache = proc_line(text, files->cache);
+    return cache && *cache == ' ' ? strtoull(cache, NULL, 10) : 0;
 }
 
 static void read_memory(const char *root, const char *cgroups, struct container *ret)
@@ -153,18 +175,40 @@ static void read_memory(const char *root, const char *cgroups, struct container 
     ret->memory_usage = read_number(root, files->mount, ret->cgroup, files->usage);
     ret->memory_limit = read_number(root, files->mount, ret->cgroup, files->limit);
     ret->memory_peak = read_number(root, files->mount, ret->cgroup, files->peak);
+    ret->memory_cache = read_cache(root, files, ret->cgroup);
+}
+
+/* @proc is a process's directory, @root where it has /sys. */
+static void read_process(const char *proc, const char *root, struct container *ret)
+{
+    char text[MOUNTINFO_SIZE];
+
+    if (read_text(proc, "/cgroup", text, sizeof(text)) > 0) {
+        find_last_id(text, ret->id);
+        read_memory(root, text, ret);
+    }
+    if (!ret->id[0] && read_text(proc, "/mountinfo", text, sizeof(text)) > 0)
+        find_mounted_id(text, ret->id);
 }
 
 void container_read(const char *root, struct container *ret)
 {
-    char text[MOUNTINFO_SIZE];
+    char proc[PATH_MAX];
 
     memset(ret, 0, sizeof(*ret));
     read_environment(ret);
-    if (read_text(root, "/proc/self/cgroup", text, sizeof(text)) > 0) {
-        find_last_id(text, ret->id);
-        read_memory(root, text, ret);
-    }
-    if (!ret->id[0] && read_text(root, "/proc/self/mountinfo", text, sizeof(text)) > 0)
-        find_mounted_id(text, ret->id);
+    snprintf(proc, sizeof(proc), "%s/proc/self", root);
+    read_process(proc, root, ret);
+}
+
+void container_read_of(pid_t pid, int root_fd, struct container *ret)
+{
+    char proc[32], root[48];
+
+    memset(ret, 0, sizeof(*ret));
+    read_environment(ret);
+    ret->ecs_container[0] = '\0';
+    snprintf(proc, sizeof(proc), "/proc/%d", pid);
+    snprintf(root, sizeof(root), "/proc/self/fd/%d", root_fd);
+    read_process(proc, root, ret);
 }

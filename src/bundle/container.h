@@ -11,6 +11,7 @@
  */
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #define MEMORY_UNLIMITED UINT64_MAX
 
@@ -34,6 +35,8 @@ struct container {
     uint64_t memory_usage; /* bytes, now: after the crash */
     uint64_t memory_limit; /* bytes, or MEMORY_UNLIMITED */
     uint64_t memory_peak;  /* bytes; Linux 5.19 where it is cgroup v2 */
+    uint64_t memory_cache; /* bytes of @memory_usage that the kernel takes back when it needs them:
+                              file pages not used of late */
 };
 
 /*
@@ -42,3 +45,11 @@ struct container {
  * @root  prefix for /proc and /sys: "", or a test's folder
  */
 void container_read(const char *root, struct container *ret);
+
+/*
+ * The same of the container that a process is in: another one of this pod or task, whose
+ * environment tells what it has in common with this one.
+ *
+ * @root_fd  its root directory
+ */
+void container_read_of(pid_t pid, int root_fd, struct container *ret);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "bundle/zip.h"
-#include "capture/build_id.h"
+#include "capture/module_file.h"
 #include "capture/regular_file.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -30,7 +30,7 @@ struct member {
 
 struct archive {
     struct zip *zip;
-    const char *root;
+    const struct core_info *info;
     struct member *members;
     size_t n_members, room;
     size_t n_left_out;
@@ -80,14 +80,6 @@ static bool has_name(const struct archive *archive, const char *name)
     return false;
 }
 
-static int open_in_root(const struct archive *archive, const char *path, int flags)
-{
-    char full[2 * PATH_MAX];
-
-    snprintf(full, sizeof(full), "%s%s", archive->root, path);
-    return open_regular_at(AT_FDCWD, full, flags);
-}
-
 /* Copies at most the @size bytes that were announced: the file may grow, or shrink, meanwhile. */
 static int copy_content(struct zip *zip, int fd, uint64_t size, const char *name)
 {
@@ -135,6 +127,7 @@ static const char *explain(int error)
         {ELOOP, "a symbolic link is in its place"},
         {ENOEXEC, "it is no ELF file any more"},
         {ENODATA, "it is no whole ELF file any more"},
+        {ESTALE, "it was replaced since it was mapped"},
     };
 
     for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
@@ -147,19 +140,11 @@ static const char *explain(int error)
 static const char *open_module(const struct archive *archive, const struct core_module *module,
                                int *ret_fd, struct stat *ret_st)
 {
-    char build_id[2 * BUILD_ID_MAX + 1];
-    int r;
-
     /* The kernel tells paths without symbolic links, so one there now isn't what was mapped. */
-    *ret_fd = open_in_root(archive, module->path, AT_SYMLINK_NOFOLLOW);
-    r = *ret_fd < 0 ? *ret_fd : build_id_of_file(*ret_fd, build_id, sizeof(build_id));
-    if (r == 0 && fstat(*ret_fd, ret_st) < 0)
-        r = -errno;
-    if (r < 0)
-        return explain(r);
-    if (module->build_id[0] != '\0' && strcmp(module->build_id, build_id) != 0)
-        return "it was replaced: its build-id is not the one that was mapped";
-    return NULL;
+    *ret_fd = module_open(archive->info, module, AT_SYMLINK_NOFOLLOW);
+    if (*ret_fd < 0)
+        return explain(*ret_fd);
+    return fstat(*ret_fd, ret_st) < 0 ? strerrordesc_np(errno) : NULL;
 }
 
 static int add_module(struct archive *archive, const struct core_module *module)
@@ -220,7 +205,7 @@ static int add_link_name(struct archive *archive, const char *name)
 
     if (name[0] != '/') /* the vdso, or relative to a directory that gdb doesn't know either */
         return 0;
-    fd = open_in_root(archive, name, 0);
+    fd = open_regular_in_root(archive->info->root_fd, name, 0);
     if (fd < 0 || fstat(fd, &st) < 0 || !has_inode(archive, st.st_dev, st.st_ino))
         return 0; /* already told where its module was left out */
     r = clean_name(archive, name, st.st_mtime, clean);
@@ -230,10 +215,10 @@ static int add_link_name(struct archive *archive, const char *name)
 }
 
 int libs_write(const struct core_info *info, const struct link_names *names, const char *exe_path,
-               const char *root, struct sink *sink)
+               struct sink *sink)
 {
     _cleanup_zip_ struct zip *zip = NULL;
-    _cleanup_(free_members) struct archive archive = {.root = root};
+    _cleanup_(free_members) struct archive archive = {.info = info};
     int r;
 
     r = zip_open(sink, LIBS_LEVEL, &zip);

@@ -16,15 +16,14 @@
 #include "capture/core_info.h"
 
 /*
- * Writes the archive to a sink (not committed). A file that can't be read, that is no ELF file, or
- * whose build-id is no longer the one that was mapped is left out with a warning; one that was
- * deleted is too.
+ * Writes the archive to a sink (not committed). Files are opened below the process's root
+ * (info->root_fd). One that can't be read, that is no ELF file, or that is no longer the one that
+ * was mapped (module_file.h) is left out with a warning; one that was deleted is too.
  *
  * @names     the loader's names of the libraries, as far as they are known
  * @exe_path  the executable's path as in the mappings, which is left out; NULL where unknown
- * @root      prefix for opening files: "" or "/proc/PID/root"
  *
  * Returns 0 (also for an empty archive), -ENOMEM or -errno of the sink.
  */
 int libs_write(const struct core_info *info, const struct link_names *names, const char *exe_path,
-               const char *root, struct sink *sink);
+               struct sink *sink);

@@ -349,7 +349,7 @@ int core_info_read(int fd, struct core_info **ret)
 }
 
 int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_memory *memory,
-                         int memory_fd, struct core_info **ret)
+                         int memory_fd, int root_fd, struct core_info **ret)
 {
     _cleanup_core_info_ struct core_info *info = calloc(1, sizeof(*info));
     const struct elf_bytes bytes = {.fd = notes_fd};
@@ -366,6 +366,7 @@ int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_me
         return -ENOMEM;
     }
     info->memory = *memory;
+    info->root_fd = root_fd;
     r = read_content(&reader, memory_fd);
     if (r < 0)
         return r;
@@ -373,13 +374,14 @@ int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_me
     return 0;
 }
 
-int core_info_from_maps(int maps_fd, struct core_info **ret)
+int core_info_from_maps(int maps_fd, int root_fd, struct core_info **ret)
 {
     _cleanup_core_info_ struct core_info *info = calloc(1, sizeof(*info));
     int r;
 
     if (!info)
         return -ENOMEM;
+    info->root_fd = root_fd;
     r = core_mappings_from_maps(maps_fd, info);
     if (r < 0)
         return r;

@@ -27,6 +27,8 @@ struct core_mapping {
     uint64_t offset;     /* bytes into the file */
     bool executable;
     const char *path; /* owned by the core_info */
+    dev_t device;     /* of the file */
+    ino_t inode;      /* likewise; 0 where unknown, as a core doesn't tell it */
 };
 
 /* An ELF file that was mapped as a loader maps it, from its beginning; the executable included. */
@@ -60,6 +62,8 @@ struct core_info {
     size_t n_modules;
     bool knows_executable; /* the first module is it */
 
+    int root_fd; /* the process's root directory, below which the paths are; 0: this process's own;
+                    not owned */
     uint64_t vdso; /* address of the kernel's code in the process, 0 where unknown */
     struct core_memory memory;
     char *paths; /* the text that the paths lie in */
@@ -89,19 +93,22 @@ int core_info_read(int fd, struct core_info **ret);
  * @notes_fd, @notes_size  the notes, from the file's beginning on
  * @memory     becomes the info's, also where this fails
  * @memory_fd  where the memory's segments are read from
+ * @root_fd    the process's root directory, or 0 or less; must outlive the info
  *
  * Returns as core_info_read(); the sizes of a core are left to the caller.
  */
 int core_info_of_process(int notes_fd, uint64_t notes_size, const struct core_memory *memory,
-                         int memory_fd, struct core_info **ret);
+                         int memory_fd, int root_fd, struct core_info **ret);
 
 /*
  * The same for a process that left no core: mappings and modules from the text of /proc/PID/maps
  * (proc(5)), everything else 0 or empty.
  *
+ * @root_fd  as for core_info_of_process()
+ *
  * Returns 0, -EFBIG (more than 64 MiB of text), -ENOMEM or -errno of reading.
  */
-int core_info_from_maps(int maps_fd, struct core_info **ret);
+int core_info_from_maps(int maps_fd, int root_fd, struct core_info **ret);
 
 /* The file mapping that an address lies in, or NULL. */
 const struct core_mapping *core_info_find_mapping(const struct core_info *info, uint64_t address);

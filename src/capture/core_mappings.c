@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -130,12 +131,13 @@ static void unescape(char *path)
 /* Parses one line of maps. Returns false where it has no file's path. */
 static bool parse_line(char *line, struct core_mapping *ret)
 {
-    unsigned long long start, end, offset;
+    unsigned long long start, end, offset, inode;
+    unsigned major, minor;
     char permissions[5];
     int path_at = 0;
 
-    if (sscanf(line, "%llx-%llx %4s %llx %*s %*s %n", &start, &end, permissions, &offset,
-               &path_at) != 4 ||
+    if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu %n", &start, &end, permissions, &offset, &major,
+               &minor, &inode, &path_at) != 7 ||
         path_at == 0 || line[path_at] != '/')
         return false;
     unescape(line + path_at);
@@ -145,6 +147,8 @@ static bool parse_line(char *line, struct core_mapping *ret)
         .offset = offset,
         .executable = strchr(permissions, 'x') != NULL,
         .path = line + path_at,
+        .device = makedev(major, minor),
+        .inode = inode,
     };
     return true;
 }

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,9 +26,9 @@ static int compare_by_start(const void *left, const void *right)
     return a->start < b->start ? -1 : a->start > b->start;
 }
 
-static int identify_file(const char *path, struct elf_image *ret)
+static int identify_file(const struct core_info *info, const char *path, struct elf_image *ret)
 {
-    _cleanup_close_ int fd = open_regular_at(AT_FDCWD, path, 0);
+    _cleanup_close_ int fd = open_regular_in_root(info->root_fd, path, 0);
 
     return fd < 0 ? fd : elf_image_of_file(fd, ret);
 }
@@ -71,7 +70,7 @@ static bool identify(const struct core_info *info, int core_fd,
     if (core_fd >= 0)
         r = elf_image_of_core(&info->memory, core_fd, beginning->start, &image);
     if (r < 0 && r != -ENOEXEC)
-        r = identify_file(beginning->path, &image);
+        r = identify_file(info, beginning->path, &image);
     if (r == -ENOEXEC || (r < 0 && !has_code))
         return false;
     if (r < 0)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@
 #include "util/log.h"
 
 #define MOST_OUTPUT_BYTES (64u << 20)
+#define VERSION_NS 5000000000ll
 
 /*
  * What gdb is to do. Settings come before the files are loaded (-iex): nothing that lies beside
@@ -44,7 +46,13 @@ static const char *const commands[] = {
 
 #define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
-#define MOST_ARGUMENTS (8 + 2 * N_SETTINGS + 2 * N_COMMANDS)
+#define N_OF_ROOT 2
+#define MOST_ARGUMENTS (8 + 2 * N_SETTINGS + 2 * N_OF_ROOT + 2 * N_COMMANDS)
+
+/* Where gdb is to look for libraries and debug files, as settings of its. */
+struct gdb_root {
+    char settings[N_OF_ROOT][PATH_MAX];
+};
 
 /* The directory of this executable. Returns 0 or -errno. */
 static int own_directory(char *ret, size_t size)
@@ -68,7 +76,7 @@ static bool has_gdb(const char *directory, int size, char *ret, size_t ret_size)
            access(ret, X_OK) == 0;
 }
 
-static int find_gdb(char *ret, size_t size)
+int gdb_find(char *ret, size_t size)
 {
     const char *path = getenv("PATH");
     char own[PATH_MAX];
@@ -90,11 +98,18 @@ bool gdb_is_there(void)
 {
     char gdb[PATH_MAX];
 
-    return find_gdb(gdb, sizeof(gdb)) == 0;
+    return gdb_find(gdb, sizeof(gdb)) == 0;
 }
 
+static void name_root(const char *path, struct gdb_root *ret)
+{
+    snprintf(ret->settings[0], PATH_MAX, "set sysroot %s", path);
+    snprintf(ret->settings[1], PATH_MAX, "set debug-file-directory %s/usr/lib/debug", path);
+}
+
+/* @root is NULL where it is this process's own. */
 static void build_arguments(const char *gdb, const char *core_path, const char *exe_path,
-                            const char **ret)
+                            const struct gdb_root *root, const char **ret)
 {
     size_t n = 0;
 
@@ -105,6 +120,10 @@ static void build_arguments(const char *gdb, const char *core_path, const char *
     for (size_t i = 0; i < N_SETTINGS; i++) {
         ret[n++] = "-iex";
         ret[n++] = settings[i];
+    }
+    for (size_t i = 0; root && i < N_OF_ROOT; i++) {
+        ret[n++] = "-iex";
+        ret[n++] = root->settings[i];
     }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         ret[n++] = "-ex";
@@ -149,8 +168,10 @@ static void become_gdb(const char *gdb, const char *const *arguments, char *cons
     execve(gdb, (char *const *)arguments, environment);
 }
 
-int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *ret_pid)
+int gdb_start(const char *core_path, const char *exe_path, const char *root_path, int out_fd,
+              pid_t *ret_pid)
 {
+    struct gdb_root root = {0};
     const char *arguments[MOST_ARGUMENTS];
     char gdb[PATH_MAX], path[PATH_MAX];
     char *const environment[] = {path, "TERM=dumb", "LC_ALL=C", "HOME=/", NULL};
@@ -158,10 +179,12 @@ int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *re
     pid_t pid;
     int r;
 
-    r = find_gdb(gdb, sizeof(gdb));
+    r = gdb_find(gdb, sizeof(gdb));
     if (r < 0)
         return r;
-    build_arguments(gdb, core_path, exe_path, arguments);
+    if (root_path)
+        name_root(root_path, &root);
+    build_arguments(gdb, core_path, exe_path, root_path ? &root : NULL, arguments);
     snprintf(path, sizeof(path), "PATH=%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
     pid = fork();
     if (pid < 0)
@@ -173,6 +196,26 @@ int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *re
     (void)setpgid(pid, pid); /* here too: whoever comes first */
     *ret_pid = pid;
     return 0;
+}
+
+void gdb_version(const char *gdb, char *ret, size_t size)
+{
+    _cleanup_close_ int out_fd = memfd_create("gdb-version", MFD_CLOEXEC);
+    const char *const arguments[] = {gdb, "--version", NULL};
+    char *const environment[] = {"LC_ALL=C", "HOME=/", NULL}; /* it warns without a home */
+    const pid_t parent = getpid();
+    pid_t pid = out_fd < 0 ? -1 : fork();
+    int status = 0;
+    ssize_t n = 0;
+
+    if (pid == 0) {
+        become_gdb(gdb, arguments, environment, out_fd, parent);
+        _exit(127);
+    }
+    if (pid > 0 && child_wait(pid, monotonic_ns() + VERSION_NS, &status) == 0 && status == 0)
+        n = pread_full(out_fd, ret, size - 1, 0);
+    ret[n > 0 ? n : 0] = '\0';
+    ret[strcspn(ret, "\n")] = '\0';
 }
 
 int gdb_finish(pid_t pid, int64_t deadline_ns)

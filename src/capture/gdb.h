@@ -3,11 +3,17 @@
 /* gdb, where the image has it: the fuller text of `thread apply all bt full`. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Whether there is a gdb: beside this executable (/opt/coreinit/bin), else along PATH. */
+/* Finds gdb: beside this executable (/opt/coreinit/bin), else along PATH. Returns 0 or -ENOENT. */
+int gdb_find(char *ret, size_t size);
+
 bool gdb_is_there(void);
+
+/* The first line of `gdb --version`, "" where it gives none within some seconds. */
+void gdb_version(const char *gdb, char *ret, size_t size);
 
 /*
  * Starts gdb in batch mode on a core, in a process group of its own, without the user's or the
@@ -18,10 +24,13 @@ bool gdb_is_there(void);
  * writes no core, at most 64 MiB of output, and is the first to go where memory runs out.
  *
  * @core_path, @exe_path  may be /proc/PID/fd/N of this process; @exe_path NULL where unknown
+ * @root_path  the root directory below which libraries and debug files are, likewise; NULL: this
+ * process's own
  *
  * Returns 0 with its pid, -ENOENT (no gdb in this image) or -errno.
  */
-int gdb_start(const char *core_path, const char *exe_path, int out_fd, pid_t *ret_pid);
+int gdb_start(const char *core_path, const char *exe_path, const char *root_path, int out_fd,
+              pid_t *ret_pid);
 
 /*
  * Waits for gdb until a deadline (CLOCK_MONOTONIC, nanoseconds), then kills its process group.

@@ -388,7 +388,7 @@ static int read_maps(struct finder *finder)
     int r = 0;
 
     if (!finder->facts.of_child && record->maps_fd >= 0 && record->witness_pid == record->pid)
-        r = core_info_from_maps(record->maps_fd, &finder->maps);
+        r = core_info_from_maps(record->maps_fd, record->root_fd, &finder->maps);
     return r == -ENOMEM ? r : 0;
 }
 

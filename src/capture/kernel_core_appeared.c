@@ -271,7 +271,7 @@ static bool was_seen(const struct crash_record *record, const struct core_info *
 
     return record->maps_fd >= 0 && record->witness_pid == info->pid && info->knows_executable &&
            is_random(coreinit) && info->modules[0].bias != 0 &&
-           core_info_from_maps(record->maps_fd, &maps) == 0 &&
+           core_info_from_maps(record->maps_fd, record->root_fd, &maps) == 0 &&
            core_layout_compare(maps, info) == CORE_LAYOUT_SAME;
 }
 

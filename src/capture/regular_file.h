@@ -12,3 +12,10 @@
  * Returns a descriptor, -ELOOP (a symbolic link), -EINVAL (not a regular file) or -errno.
  */
 int open_regular_at(int dir_fd, const char *path, int flags);
+
+/*
+ * The same by a path as the process sees it, below its root directory (path_in_root.h).
+ *
+ * @root_fd  its root; 0 or less: this process's own
+ */
+int open_regular_in_root(int root_fd, const char *path, int flags);

@@ -381,10 +381,12 @@ static const Dwfl_Thread_Callbacks thread_callbacks = {
     .set_initial_registers = set_registers,
 };
 
-static const Dwfl_Callbacks callbacks = {
-    .find_elf = dwfl_build_id_find_elf,
-    .find_debuginfo = dwfl_standard_find_debuginfo,
-};
+/* What debuginfo_path of libdwfl.h is for a process of another root: libdw puts the module's
+ * directory behind each. That a file it finds there belongs to the module it checks itself. */
+static void name_debug_directories(int root_fd, char *ret, size_t size)
+{
+    snprintf(ret, size, "/proc/self/fd/%d:/proc/self/fd/%d/usr/lib/debug", root_fd, root_fd);
+}
 
 /* Stacks are a dozen frames deep, as a rule, and threads may be thousands. */
 static void give_back_room(struct stack_thread *thread)
@@ -473,10 +475,18 @@ int stack_unwind(int memory_fd, const char *exe_path, const struct core_info *in
     __attribute__((cleanup(end_dwfl))) Dwfl *dwfl = NULL;
     _cleanup_stack_ struct stack *stack = new_stack(info->n_threads);
     struct unwinder unwinder = {.memory_fd = memory_fd, .info = info};
+    char directories[96];
+    char *debug_path = directories;
+    const Dwfl_Callbacks callbacks = {
+        .find_elf = dwfl_build_id_find_elf,
+        .find_debuginfo = dwfl_standard_find_debuginfo,
+        .debuginfo_path = info->root_fd > 0 ? &debug_path : NULL,
+    };
     int r;
 
     if (!stack)
         return -ENOMEM;
+    name_debug_directories(info->root_fd, directories, sizeof(directories));
     unsetenv("DEBUGINFOD_URLS");
     elf_version(EV_CURRENT);
     elf = elf_memory((char *)&header, sizeof(header)); /* all that libdw asks is the machine */

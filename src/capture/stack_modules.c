@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "capture/build_id.h"
+#include "capture/module_file.h"
 #include "capture/regular_file.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -19,22 +19,13 @@
 /* The vdso has a few pages; its segment is the vdso alone. */
 #define MOST_VDSO_BYTES (64u << 10)
 
-static int open_if_same(const char *path, const struct core_module *module)
+/* @path is this process's own name of it. */
+static int open_executable(const char *path, const struct core_info *info)
 {
     _cleanup_close_ int fd = open_regular_at(AT_FDCWD, path, 0);
-    struct elf_image image;
-    int r;
+    int r = fd < 0 ? fd : module_check(info, &info->modules[0], fd);
 
-    if (fd < 0)
-        return fd;
-    r = elf_image_of_file(fd, &image);
-    if (r < 0)
-        return r;
-    if (strcmp(image.build_id, module->build_id) != 0) {
-        log_info("%s is not used for the stack trace: it was replaced since it was mapped", path);
-        return -ESTALE;
-    }
-    return take_fd(&fd);
+    return r < 0 ? r : take_fd(&fd);
 }
 
 /* Copies a part of a process's memory to a place in a file. Returns 0 or -errno. */
@@ -143,9 +134,12 @@ int stack_report_modules(Dwfl *dwfl, int memory_fd, const char *exe_path,
         int fd = -ENOENT;
 
         if (i == 0 && info->knows_executable && exe_path)
-            fd = open_if_same(exe_path, module);
+            fd = open_executable(exe_path, info);
         if (fd < 0)
-            fd = open_if_same(module->path, module);
+            fd = module_open(info, module, 0);
+        if (fd == -ESTALE)
+            log_info("%s is not used for the stack trace: it was replaced since it was mapped",
+                     module->path);
         if (fd < 0)
             fd = rebuild_file(info, memory_fd, module, &room);
         if (fd >= 0)

@@ -16,7 +16,7 @@
 #include <time.h>
 
 #define CRASH_RECORD_MAGIC 0x65726f63u /* "core" */
-#define CRASH_RECORD_VERSION 2u
+#define CRASH_RECORD_VERSION 3u
 
 /* Settings that both programs must agree on; S3 credentials travel in the environment alone. */
 struct crash_settings {
@@ -63,6 +63,7 @@ struct crash_record {
     char cmdline[8192]; /* NUL-separated, as in /proc/PID/cmdline, cut at this size */
     uint32_t cmdline_size;
     int32_t exe_fd;  /* the executable, opened while it ran (inherited), or -1 */
+    int32_t root_fd; /* its root directory (O_PATH, inherited), or -1 */
     int32_t maps_fd; /* memfd with the text of /proc/PID/maps (inherited), or -1 */
 
     /*
