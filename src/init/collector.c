@@ -42,9 +42,9 @@ static void become_collector(const char *corectl, int record_fd, const struct cr
 {
     static const char *const loader_variables[] = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"};
     static const struct rlimit no_core = {0, 0};
-    const int inherited[] = {record->exe_fd,    record->maps_fd,    record->mem_fd,
-                             record->smaps_fd,  record->pagemap_fd, record->threads_fd,
-                             record->release_fd};
+    const int inherited[] = {record->exe_fd,     record->root_fd,   record->maps_fd,
+                             record->mem_fd,     record->smaps_fd,  record->pagemap_fd,
+                             record->threads_fd, record->release_fd};
     char number[16];
     int null_fd = open("/dev/null", O_RDONLY);
 

@@ -19,6 +19,7 @@ static void close_record(struct crash_record *record)
 {
     close_fd(record->exe_fd);
     close_fd(record->maps_fd);
+    close_fd(record->root_fd);
     close_fd(record->threads_fd);
     kept_close(record);
 }
@@ -115,7 +116,7 @@ static struct crash_record *new_record(struct init *init, pid_t pid)
     record->size = sizeof(*record);
     record->pid = pid;
     record->is_program = pid == init->program;
-    record->exe_fd = record->maps_fd = -1;
+    record->exe_fd = record->root_fd = record->maps_fd = -1;
     record->mem_fd = record->smaps_fd = record->pagemap_fd = -1;
     record->threads_fd = record->release_fd = -1;
     clock_gettime(CLOCK_REALTIME, &record->ended_realtime);

@@ -11,13 +11,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* As execvp(3) finds it. */
-static bool find(const char *program, char *ret, size_t size)
+bool program_find(const char *program, char *ret, size_t size)
 {
     const char *path = getenv("PATH");
 
     if (strchr(program, '/'))
-        return (size_t)snprintf(ret, size, "%s", program) < size;
+        return (size_t)snprintf(ret, size, "%s", program) < size && access(ret, X_OK) == 0;
     if (!path)
         path = "/bin:/usr/bin";
     for (;;) {
@@ -40,7 +39,7 @@ bool program_gains_privileges(const char *program)
     struct stat st;
 
     /* no_new_privs and nosuid give nothing either, traced or not. */
-    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 || !find(program, path, sizeof(path)) ||
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 || !program_find(program, path, sizeof(path)) ||
         stat(path, &st) < 0 || statvfs(path, &file_system) < 0 || (file_system.f_flag & ST_NOSUID))
         return false;
     if ((st.st_mode & S_ISUID) && st.st_uid != geteuid())

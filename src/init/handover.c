@@ -16,9 +16,7 @@
 #include <unistd.h>
 
 #include "init/privilege.h"
-#include "init/tracee.h"
-#include "util/io.h"
-#include "util/proc_text.h"
+#include "trace/tracee.h"
 
 #if defined(__x86_64__)
 #define OWN_ARCHITECTURE AUDIT_ARCH_X86_64
@@ -74,20 +72,6 @@ int handover_install(void)
     return fd < 0 ? -errno : (int)fd;
 }
 
-/* The numbers that a process uses are its namespace's. */
-static bool is_in_our_namespace(pid_t tid)
-{
-    char path[32], status[4096];
-    const char *numbers;
-    char *end;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", tid);
-    if (read_text_at(AT_FDCWD, path, status, sizeof(status)) < 0)
-        return false;
-    numbers = proc_line(status, "NSpid:");
-    return numbers && strtol(numbers, &end, 10) == tid && *end != '\t';
-}
-
 int handover_read(int fd, struct handover_call *ret)
 {
     struct seccomp_notif call = {0};
@@ -102,7 +86,8 @@ int handover_read(int fd, struct handover_call *ret)
     if (request == PTRACE_TRACEME) {
         ret->tracee = (pid_t)call.pid;
         ret->tracer = tracee_parent((pid_t)call.pid);
-    } else if (is_in_our_namespace((pid_t)call.pid)) {
+    } else if (tracee_shares_namespace((pid_t)call.pid)) {
+        /* The numbers that a process uses are its namespace's. */
         ret->tracee = (pid_t)call.data.args[1];
         ret->tracer = tracee_process((pid_t)call.pid, NULL);
     }

@@ -14,8 +14,9 @@
 
 #include "init/collector.h"
 #include "init/crash_queue.h"
+#include "init/lending.h"
 #include "init/signals.h"
-#include "init/tracee.h"
+#include "trace/tracee.h"
 #include "util/child.h"
 #include "util/cleanup.h"
 #include "util/core_signals.h"
@@ -38,6 +39,7 @@ enum event {
     OVERDUE,         /* the collector's deadline has come */
     STOP_SIGNAL,
     OTHER_SIGNAL,
+    ATTACHED, /* to a process, which is the program from now on */
     N_EVENTS,
 };
 
@@ -195,14 +197,41 @@ static void stop_now(struct init *init, int signo)
     kill_collector(init, signo);
 }
 
+static void let_go(struct init *init, int signo)
+{
+    (void)signo;
+    /* The kernel lets all tracees go at our end. */
+    if (!init->has_ended)
+        log_notice("pid %d is let go, as coreinit is asked to stop", init->program);
+}
+
+/* The process to attach to ended before. */
+static void miss(struct init *init, int signo)
+{
+    (void)signo;
+    log_error("there is no process %d to attach to", init->attach.pid);
+    init->exit_status = 1;
+}
+
+/* Waits for the next process of the name; a number has no next one. */
+static void seek_next(struct init *init, int signo)
+{
+    (void)signo;
+    witness_end(&init->witnesses);
+    if (!init->attach.name[0])
+        init->doing = DONE;
+}
+
+struct reaction {
+    void (*act)(struct init *init, int signo);
+    enum doing next;
+};
+
 /*
  * (what happened) x (what we were doing) -> what we do, and what we are doing then. What can't
  * happen changes nothing.
  */
-static const struct {
-    void (*act)(struct init *init, int signo);
-    enum doing next;
-} reactions[N_EVENTS][N_DOING] = {
+static const struct reaction reactions[N_EVENTS][N_DOING] = {
     [PROGRAM_ENDED] = {[RUNNING] = {nothing, DONE},
                        [BUSY] = {take_terminal, LAST},
                        [LEAVING] = {hurry, STOPPING},
@@ -250,14 +279,43 @@ static const struct {
                       [STOPPING] = {nothing, STOPPING}},
 };
 
+/*
+ * The same for a program that isn't ours, but attached to: signals are not for it, and after it
+ * comes the next one, also while the collector works. What isn't here changes nothing.
+ */
+static const struct reaction attached_reactions[N_EVENTS][N_DOING] = {
+    [ATTACHED] = {[SEEKING] = {nothing, RUNNING}, [LAST] = {nothing, BUSY}},
+    [PROGRAM_ENDED] =
+        {[SEEKING] = {miss, DONE}, [RUNNING] = {seek_next, SEEKING}, [BUSY] = {nothing, LAST}},
+    [CRASHED] = {[SEEKING] = {collect, LAST}, [RUNNING] = {collect, BUSY}},
+    [PROGRAM_HELD] = {[BUSY] = {nothing, LAST}},
+    [COLLECTED] = {[BUSY] = {seek_next, SEEKING},
+                   [LAST] = {seek_next, SEEKING},
+                   [STOPPING] = {nothing, DONE}},
+    [COLLECTED_ALIVE] = {[BUSY] = {calm_down, RUNNING},
+                         [LAST] = {calm_down, RUNNING},
+                         [STOPPING] = {nothing, DONE}},
+    [COLLECTED_MORE] =
+        {[BUSY] = {collect, BUSY}, [LAST] = {collect, LAST}, [STOPPING] = {collect, STOPPING}},
+    [OVERDUE] = {[BUSY] = {kill_collector, BUSY},
+                 [LAST] = {kill_collector, LAST},
+                 [STOPPING] = {stop_now, STOPPING}},
+    [STOP_SIGNAL] = {[SEEKING] = {let_go, DONE},
+                     [RUNNING] = {let_go, DONE},
+                     [BUSY] = {hurry, STOPPING},
+                     [LAST] = {hurry, STOPPING},
+                     [STOPPING] = {stop_now, STOPPING}},
+};
+
 static void react(struct init *init, enum event event, int signo)
 {
-    enum doing before = init->doing;
+    const struct reaction *reaction = init->attach.is_on ? &attached_reactions[event][init->doing]
+                                                         : &reactions[event][init->doing];
 
-    if (before == DONE)
+    if (!reaction->act)
         return;
-    init->doing = reactions[event][before].next;
-    reactions[event][before].act(init, signo);
+    init->doing = reaction->next;
+    reaction->act(init, signo);
 }
 
 /* Killed by a core signal; or a shell that says 128+N of its child, which may have left a core. */
@@ -321,10 +379,13 @@ static bool process_ended(struct init *init, const siginfo_t *end)
     is_known = tracer_see_end(&init->tracer, end->si_pid);
     if (!is_known && is_crash(end))
         crash_ended(init, end);
+    lending_forget(&init->tracer, end->si_pid);
     if (is_program) {
         init->has_ended = true;
         init->exit_status = end->si_code == CLD_EXITED ? end->si_status : 128 + end->si_status;
-        log_info("the program (pid %d) ended with status %d", init->program, init->exit_status);
+        init->attach.next = 0;
+        log_line(init->attach.is_on ? LEVEL_NOTICE : LEVEL_INFO,
+                 "the program (pid %d) ended with status %d", init->program, init->exit_status);
         if (init->options->is_expected[init->exit_status & 0xff])
             init->exit_status = 0;
     } else if (init->options->warn_on_reap && tracee_parent(end->si_pid) == getpid()) {
@@ -383,7 +444,12 @@ static void read_signals(struct init *init)
 
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(signals[0]); i++) {
         int signo = (int)signals[i].ssi_signo;
+        struct request request;
 
+        if (request_read(&signals[i], &request)) {
+            lending_see_request(&init->tracer, &request);
+            continue;
+        }
         /* What this process brings upon itself is its own: SIGPIPE where nobody reads the log. */
         if (signo != SIGCHLD && signals[i].ssi_pid != (uint32_t)getpid())
             react(init, signal_stops(signo) ? STOP_SIGNAL : OTHER_SIGNAL, signo);
@@ -403,22 +469,34 @@ static void look(struct init *init, int64_t now)
     init->next_look = now + witness_interval(&init->witnesses);
 }
 
+/*
+ * The end of a pid namespace's init is that of all in it, the collector included
+ * (pid_namespaces(7)): attached to that, coreinit holds it until the collector has ended.
+ */
+static bool is_our_end(const struct init *init)
+{
+    return init->collected == 1;
+}
+
 /* Waits for a signal, for the collector's word, or until something is due. */
 static void wait_for_events(const struct init *init, int64_t now, bool is_alive)
 {
-    struct pollfd events[] = {
+    struct pollfd events[4 + MOST_LENT] = {
         {.fd = init->signal_fd, .events = POLLIN},
-        {.fd = init->release_fd, .events = POLLIN},
+        {.fd = is_our_end(init) ? -1 : init->release_fd, .events = POLLIN},
         {.fd = init->tracer.calls_fd, .events = POLLIN},
         {.fd = init->watch.fd > 0 ? init->watch.fd : -1, .events = POLLIN},
     };
+    const nfds_t n_lent = lending_poll(&init->tracer, &events[4]);
     int64_t next = init->deadline;
 
+    if (init->attach.is_on && init->attach.next < next)
+        next = init->attach.next;
     if (is_alive && init->next_look < next)
         next = init->next_look;
     if (init->doing == RUNNING && core_watch_next(&init->watch) < next)
         next = core_watch_next(&init->watch);
-    (void)poll(events, sizeof(events) / sizeof(events[0]), milliseconds_until(next, now));
+    (void)poll(events, 4 + n_lent, milliseconds_until(next, now));
 }
 
 static short state_of(int fd)
@@ -432,7 +510,8 @@ static void read_others(struct init *init)
 {
     short calls = state_of(init->tracer.calls_fd);
 
-    if (init->release_fd >= 0 && state_of(init->release_fd))
+    lending_see_ends(&init->tracer);
+    if (init->release_fd >= 0 && !is_our_end(init) && state_of(init->release_fd))
         release(init);
     if (calls & POLLIN)
         tracer_see_call(&init->tracer);
@@ -440,6 +519,11 @@ static void read_others(struct init *init)
         close_fd(init->tracer.calls_fd);
         init->tracer.calls_fd = -1;
     }
+}
+
+static bool is_collecting(enum doing doing)
+{
+    return doing != RUNNING && doing != SEEKING && doing != DONE;
 }
 
 /* The collector has ended, or none could be started. */
@@ -450,15 +534,45 @@ static enum event after_collection(struct init *init)
     return init->has_ended ? COLLECTED : COLLECTED_ALIVE;
 }
 
+/* Attaches to the program, or sees to it that it is there. */
+static void attend(struct init *init, int64_t now)
+{
+    bool may_attach;
+    pid_t pid;
+
+    if (!init->attach.is_on || now < init->attach.next)
+        return;
+    if (!init->has_ended) {
+        if (!attach_is_lost(&init->attach, &init->tracer, init->program))
+            return;
+        log_notice("pid %d is traced no more, for it ended or is about to", init->program);
+        init->has_ended = true;
+        react(init, PROGRAM_ENDED, 0);
+        return;
+    }
+    init->attach.next = INT64_MAX;
+    may_attach = init->doing == SEEKING || (init->doing == LAST && init->attach.name[0]);
+    pid = may_attach ? attach_seek(&init->attach, &init->tracer) : 0;
+    if (pid == -ESRCH)
+        react(init, PROGRAM_ENDED, 0);
+    if (pid <= 0)
+        return;
+    init->program = pid;
+    init->has_ended = false;
+    witness_begin(&init->witnesses, pid);
+    react(init, ATTACHED, 0);
+}
+
 int init_run(struct init *init)
 {
     bool is_more = false;
 
     init->deadline = init->patience = INT64_MAX;
-    init->doing = RUNNING;
+    init->doing = init->attach.is_on ? SEEKING : RUNNING;
+    init->has_ended = init->attach.is_on;
     init->next_look = INT64_MAX;
     init->release_fd = -1;
-    if (init->mode->is_on)
+    if (init->mode->is_on && !init->attach.is_on)
         witness_look_at_program(&init->witnesses, init->program, init->options->program);
     /* What is traced is looked at when it stops. */
     if (init->mode->is_on && !init->tracer.is_on)
@@ -472,16 +586,17 @@ int init_run(struct init *init)
             react(init, OVERDUE, 0);
         if (is_alive)
             look(init, now);
+        attend(init, now);
         if (!is_more)
             wait_for_events(init, now, is_alive);
         read_signals(init);
         core_watch_read(&init->watch, now_ms());
         read_others(init);
         is_more = reap(init);
-        while (init->doing != RUNNING && init->doing != DONE && !init->collector)
+        while (is_collecting(init->doing) && !init->collector)
             react(init, after_collection(init), 0);
         if (init->doing == RUNNING && queue_appeared(init, now_ms()))
             react(init, CRASHED, 0);
     }
-    return init->exit_status;
+    return init->attach.is_on && init->attach.name[0] ? 0 : init->exit_status;
 }

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "init/attach.h"
 #include "init/core_watch.h"
 #include "init/mode.h"
 #include "init/options.h"
@@ -23,6 +24,7 @@ enum doing {
     LEAVING,  /* as BUSY, and the program was asked to stop meanwhile */
     LAST,     /* the program has ended, or is held at its end; the collector still works */
     STOPPING, /* as LAST, but the container is asked to stop */
+    SEEKING,  /* there is no program: one is waited for, to be attached to (attach.h) */
     DONE,
     N_DOING,
 };
@@ -35,8 +37,9 @@ struct init {
     bool has_corectl;
     int signal_fd;
 
-    pid_t program;
-    bool has_ended;  /* the program */
+    struct attach attach;
+    pid_t program;   /* started, or attached to */
+    bool has_ended;  /* the program; or none was attached to yet */
     int exit_status; /* once it has */
 
     enum doing doing;
@@ -60,8 +63,10 @@ struct init {
 };
 
 /*
- * Runs until the program has ended and the collector is done.
+ * Runs until the program has ended and the collector is done; where it attaches to processes, until
+ * it is asked to stop, or the one that was asked for has ended.
  *
- * Returns the exit status: the program's own, or 128+signal, or 0 where -e says so.
+ * Returns the exit status: the program's own, or 128+signal, or 0 where -e says so or coreinit was
+ * asked to stop while it was attached.
  */
 int init_run(struct init *init);

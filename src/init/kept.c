@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "init/privilege.h"
+#include "trace/identity.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -27,12 +27,12 @@ static void read_auxv(pid_t pid, struct kept_process *kept)
 
 static void open_all(pid_t pid, struct kept_process *ret)
 {
-    privilege_be_like(pid);
+    identity_be_like(pid);
     ret->mem_fd = open_of(pid, "mem");
     ret->smaps_fd = open_of(pid, "smaps");
     ret->pagemap_fd = open_of(pid, "pagemap");
     read_auxv(pid, ret);
-    privilege_be_oneself();
+    identity_be_oneself();
 }
 
 static void release(struct kept_process *kept)

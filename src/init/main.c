@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "init/collector.h"
+#include "init/explain.h"
 #include "init/handover.h"
 #include "init/init.h"
 #include "init/limits.h"
@@ -98,8 +100,12 @@ static void show_banner(const struct options *options, const struct init *init)
 static int check_writable(const char *directory)
 {
     char path[PATH_MAX];
+    struct stat file;
     char *slash;
 
+    /* corectl doesn't follow a link there either. */
+    if (lstat(directory, &file) == 0 && !S_ISDIR(file.st_mode))
+        return -ENOTDIR;
     strcpy(path, directory);
     while (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) < 0) {
         slash = strrchr(path, '/');
@@ -164,6 +170,32 @@ static void hold_standard_streams(void)
         close(fd);
 }
 
+/* Attaches to a process instead of starting one. Returns the exit status. */
+static int attach_and_run(const struct options *options, struct capture_mode *mode,
+                          struct init *init)
+{
+    char why[256];
+
+    if (!init->has_corectl) {
+        log_error("no corectl at %s: without it there is nothing to attach for", init->corectl);
+        return 1;
+    }
+    (void)privilege_share_ptrace(why, sizeof(why)); /* what is missing shows when it attaches */
+    attach_begin(options, &init->attach, mode);
+    if (options->explains) {
+        explain(options, mode, init->corectl, init->has_corectl);
+        return 0;
+    }
+    show_banner(options, init);
+    if (!options->quiet)
+        warn_of_gaps(init);
+    witness_init(&init->witnesses);
+    init->tracer.is_on = true;
+    init->tracer.calls_fd = -1;
+    init->tracer.keeps = !privilege_has(CAP_SYS_PTRACE);
+    return init_run(init);
+}
+
 int main(int argc, char **argv)
 {
     static struct options options;
@@ -185,9 +217,15 @@ int main(int argc, char **argv)
     }
     if (set_parent_death_signal(options.parent_death_signal) < 0)
         return 1;
-    become_reaper();
     init.has_corectl = collector_find(init.corectl, sizeof(init.corectl)) == 0;
+    if (attach_is_asked(&options))
+        return attach_and_run(&options, &mode, &init);
+    become_reaper();
     prepare_capture(&options, init.has_corectl, &mode);
+    if (options.explains) {
+        explain(&options, &mode, init.corectl, init.has_corectl);
+        return 0;
+    }
     show_banner(&options, &init);
     if (!options.quiet)
         warn_of_gaps(&init);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -39,18 +40,23 @@ static const char *set_path(struct options *options, size_t offset, size_t size,
     return set_text(options, offset, size, value);
 }
 
+static const char *const capture_names[] = {[CAPTURE_AUTO] = "auto",
+                                            [CAPTURE_KERNEL] = "kernel",
+                                            [CAPTURE_PTRACE] = "ptrace",
+                                            [CAPTURE_OFF] = "off"};
+
+const char *options_capture_name(enum capture_choice choice)
+{
+    return capture_names[choice];
+}
+
 static const char *set_capture(struct options *options, size_t offset, size_t size,
                                const char *value)
 {
-    static const char *const names[] = {[CAPTURE_AUTO] = "auto",
-                                        [CAPTURE_KERNEL] = "kernel",
-                                        [CAPTURE_PTRACE] = "ptrace",
-                                        [CAPTURE_OFF] = "off"};
-
     (void)offset;
     (void)size;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(value, names[i]) == 0) {
+    for (size_t i = 0; i < sizeof(capture_names) / sizeof(capture_names[0]); i++)
+        if (strcmp(value, capture_names[i]) == 0) {
             options->capture = (enum capture_choice)i;
             return NULL;
         }
@@ -72,6 +78,20 @@ static const char *set_timeout(struct options *options, size_t offset, size_t si
     return NULL;
 }
 
+static const char *set_pid(struct options *options, size_t offset, size_t size, const char *value)
+{
+    char *end;
+    unsigned long pid;
+
+    (void)size;
+    errno = 0;
+    pid = strtoul(value, &end, 10);
+    if (value[0] < '1' || value[0] > '9' || *end || errno || pid > INT_MAX)
+        return "is not a process's number";
+    *(uint32_t *)((char *)options + offset) = (uint32_t)pid;
+    return NULL;
+}
+
 /* Every setting of coreinit's own, with its three names; NULL where it lacks one. */
 static const struct setting {
     const char *option, *environment, *section, *key, *initial;
@@ -86,6 +106,8 @@ static const struct setting {
      AT(settings.collect_timeout)},
     {NULL, "COREINIT_STOP_TIMEOUT", NULL, NULL, "30", set_timeout, AT(stop_timeout)},
     {"config", "COREINIT_CONFIG", NULL, NULL, "", set_path, AT(settings.config)},
+    {"attach-name", NULL, NULL, NULL, "", set_text, AT(attach_name)},
+    {"attach-pid", NULL, NULL, NULL, "", set_pid, AT(attach_pid)},
     {NULL, "S3_BUCKET", "s3", "bucket", "", set_text, AT(settings.bucket)},
     {NULL, "S3_KEY_PREFIX", "s3", "key_prefix", "issue", set_text, AT(settings.key_prefix)},
     {NULL, "RUN_ID", NULL, NULL, "", set_text, AT(settings.run_id)},
@@ -128,6 +150,11 @@ static const char help_text[] =
     "  --config FILE          COREINIT_CONFIG           -                default " DEFAULT_CONFIG
     "\n"
     "  -q, --quiet            no banner\n"
+    "  --attach-name NAME     start nothing; wait for a process of another container in the same\n"
+    "                         pid namespace, trace it and bundle its crash, again and again;\n"
+    "                         NAME as ps(1) shows it (corectl attach --name NAME)\n"
+    "  --attach-pid PID       the same of one process, until it ends (corectl attach --pid PID)\n"
+    "  --explain              start nothing; print what would be decided here, a line each\n"
     "\n"
     "Environment:\n"
     "  S3_BUCKET, S3_KEY_PREFIX (default issue), RUN_ID (default random), and AWS_* as the\n"
@@ -197,19 +224,20 @@ static void set_verbosity(int verbosity)
 }
 
 /* What the command line says apart from the settings of the table. */
-enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_SETTING };
+enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_EXPLAIN, OPTION_SETTING };
 
 static bool read_command_line(int argc, char **argv, struct options *options,
                               struct sources *sources, int *verbosity, bool *ret_shown)
 {
-    struct option names[N_SETTINGS + 4];
-    size_t indices[N_SETTINGS + 4];
+    struct option names[N_SETTINGS + 5];
+    size_t indices[N_SETTINGS + 5];
     size_t n = 0;
     int c, which;
 
     names[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
     names[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
     names[n++] = (struct option){"quiet", no_argument, NULL, 'q'};
+    names[n++] = (struct option){"explain", no_argument, NULL, OPTION_EXPLAIN};
     for (size_t i = 0; i < N_SETTINGS; i++)
         if (settings[i].option) {
             indices[n] = i;
@@ -235,6 +263,9 @@ static bool read_command_line(int argc, char **argv, struct options *options,
             fputs(licence_text, stdout);
             *ret_shown = true;
             return true;
+        case OPTION_EXPLAIN:
+            options->explains = true;
+            break;
         case 's': /* always done where it means something */
             break;
         case 'g':
@@ -274,7 +305,13 @@ static bool read_command_line(int argc, char **argv, struct options *options,
         }
     }
     options->program = argv + optind;
-    return options->program[0] ? true : misuse("no program to run");
+    if (!options->attach_name[0] && !options->attach_pid)
+        return options->program[0] ? true : misuse("no program to run");
+    if (options->attach_name[0] && options->attach_pid)
+        return misuse("--attach-name and --attach-pid exclude each other");
+    return options->program[0] ? misuse("%s is not started: coreinit is to attach to a process",
+                                        options->program[0])
+                               : true;
 }
 
 static bool read_environment(struct options *options, struct sources *sources)
@@ -418,7 +455,7 @@ bool options_read(int argc, char **argv, struct options *ret, int *ret_exit)
     if (verbosity_text)
         verbosity = atoi(verbosity_text);
     set_verbosity(verbosity);
-    if (ret->quiet && log_max_level == LEVEL_NOTICE)
+    if ((ret->quiet || ret->explains) && log_max_level == LEVEL_NOTICE)
         log_max_level = LEVEL_WARNING;
 
     if (!read_environment(ret, &sources) || !read_ini(ret, &sources))

@@ -23,11 +23,17 @@ struct options {
     int parent_death_signal; /* -p: 0 for none */
     bool is_expected[256];   /* -e: exit statuses that count as 0 */
 
-    bool quiet; /* --quiet, or called by another init's name: no banner */
+    bool quiet;    /* --quiet, or called by another init's name: no banner */
+    bool explains; /* --explain: start nothing, and say what would be done */
     enum capture_choice capture;
     uint32_t stop_timeout; /* seconds from SIGTERM to SIGKILL by the runtime; 0: no limit */
+    char attach_name[64];  /* --attach-name: of a process to wait for and to attach to; "": none */
+    uint32_t attach_pid;   /* --attach-pid; 0: none */
     struct crash_settings settings;
 };
+
+/* "auto", "kernel", … */
+const char *options_capture_name(enum capture_choice choice);
 
 /*
  * Reads the command line, the environment and the ini file, and sets the log level.

@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "init/handover.h"
-#include "init/holding.h"
-#include "init/privilege.h"
-#include "init/tracee.h"
+#include "init/lending.h"
+#include "trace/holding.h"
+#include "trace/identity.h"
+#include "trace/tracee.h"
 #include "util/cleanup.h"
 #include "util/core_signals.h"
 #include "util/log.h"
@@ -77,9 +78,65 @@ int tracer_probe(char *why, size_t why_size)
     return r;
 }
 
+static int seize(pid_t pid, const void *unused)
+{
+    (void)unused;
+    return ptrace(PTRACE_SEIZE, pid, 0, (long)TRACE_OPTIONS) < 0 ? -errno : 0;
+}
+
 int tracer_seize(pid_t pid)
 {
-    return ptrace(PTRACE_SEIZE, pid, 0, (long)TRACE_OPTIONS) < 0 ? -errno : 0;
+    return identity_as_owner(pid, seize, NULL);
+}
+
+/* Returns how many threads were seized now; @ret_error is the latest that couldn't be. */
+static int seize_threads(pid_t pid, int *ret_error)
+{
+    struct pid_reader threads;
+    char path[32];
+    int seized = 0;
+    pid_t tid;
+
+    *ret_error = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    if (pid_reader_open(&threads, path) == 0)
+        while ((tid = pid_reader_next(&threads))) {
+            int r = tracer_seize(tid);
+
+            if (r == 0)
+                seized++;
+            else if (r != -ESRCH && !tracee_is_ours(tid) && !tracee_is_dead(tid))
+                *ret_error = r;
+        }
+    pid_reader_close(&threads);
+    return seized;
+}
+
+/* Seizes all threads of a process, those too that are made meanwhile. */
+static int seize_process(struct tracer *tracer, pid_t pid)
+{
+    int error, seized, all = 0;
+
+    while ((seized = seize_threads(pid, &error)) > 0)
+        all += seized;
+    if (all > 0 && tracer->keeps)
+        kept_open(&tracer->kept, pid);
+    return error < 0 ? error : all;
+}
+
+int tracer_seize_all(struct tracer *tracer, pid_t pid)
+{
+    int r = seize_process(tracer, pid);
+    struct pid_reader processes;
+    pid_t other;
+
+    if (r > 0 && pid_reader_open(&processes, "/proc") == 0) {
+        while ((other = pid_reader_next(&processes)))
+            if (tracee_tracer(other) == 0 && tracee_descends_from(other, pid))
+                (void)seize_process(tracer, other);
+        pid_reader_close(&processes);
+    }
+    return r;
 }
 
 static struct held_process *free_place(struct tracer *tracer)
@@ -117,7 +174,7 @@ static bool is_fault(const siginfo_t *siginfo)
 
 /*
  * A blocked signal isn't delivered, and so has no stop: what is stopped at one is not blocked. To
- * the init of a pid namespace below nothing is fatal but its own faults (pid_namespaces(7)).
+ * the init of a pid namespace nothing is fatal but its own faults (pid_namespaces(7)).
  */
 static bool is_fatal(pid_t tid, int signo, struct fatal_stop *ret)
 {
@@ -169,9 +226,9 @@ static void see_lost_privileges(struct tracer *tracer, pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/exe", pid);
     if (tracer->told_of_loss)
         return;
-    privilege_be_like(pid);
+    identity_be_like(pid);
     r = statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_MODE | STATX_UID | STATX_GID, &file);
-    privilege_be_oneself();
+    identity_be_oneself();
     if (r < 0 || !(file.stx_mode & (S_ISUID | S_ISGID)) || !lost_privileges(&file, pid))
         return;
     tracer->told_of_loss = true;
@@ -203,6 +260,10 @@ bool tracer_see_stop(struct tracer *tracer, const siginfo_t *stop, struct fatal_
         held->pid = 0; /* the thread at the signal is dead, and its process another program */
     else if (held)
         return false;
+    if (lending_has_thread(tracer, tid)) {
+        (void)ptrace(PTRACE_DETACH, tid, 0, (long)(event ? 0 : signo));
+        return false;
+    }
 
     switch (event) {
     case 0: /* signal-delivery-stop */
@@ -261,6 +322,14 @@ int tracer_hold(struct tracer *tracer, const struct fatal_stop *stop, struct cra
     record->threads_fd = notes;
     kept_hand_over(&tracer->kept, stop->pid, stop->tid, record);
     return 0;
+}
+
+bool tracer_holds(const struct tracer *tracer, pid_t pid)
+{
+    for (size_t i = 0; pid && i < MOST_HELD; i++)
+        if (tracer->held[i].pid == pid)
+            return true;
+    return false;
 }
 
 void tracer_let_go(struct tracer *tracer, pid_t pid, bool has_core)
@@ -355,17 +424,11 @@ static void take_back_from(struct tracer *tracer, pid_t pid)
 {
     for (size_t i = 0; i < MOST_HANDED_OVER; i++) {
         struct handed_over *handed_over = &tracer->handed_over[i];
-        struct pid_reader threads;
-        char path[32];
-        pid_t tid;
+        int error;
 
         if (!handed_over->pid || handed_over->tracer != pid)
             continue;
-        snprintf(path, sizeof(path), "/proc/%d/task", handed_over->pid);
-        if (pid_reader_open(&threads, path) == 0)
-            while ((tid = pid_reader_next(&threads)))
-                (void)tracer_seize(tid); /* EPERM: it is ours */
-        pid_reader_close(&threads);
+        (void)seize_threads(handed_over->pid, &error);
         handed_over->pid = 0;
     }
 }
@@ -385,7 +448,8 @@ void tracer_see_call(struct tracer *tracer)
 
 bool tracer_is_first_word(struct tracer *tracer, pid_t pid)
 {
-    return !tracee_is_thread(pid) && (tracee_is_ours(pid) || find_handed_over(tracer, pid));
+    return !tracee_is_thread(pid) &&
+           (tracee_is_ours(pid) || find_handed_over(tracer, pid) || lending_has(tracer, pid));
 }
 
 bool tracer_see_end(struct tracer *tracer, pid_t pid)

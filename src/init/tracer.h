@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "init/kept.h"
+#include "trace/request.h"
 
 /* Processes that are held, or dying after it. */
 #define MOST_HELD 8
@@ -18,11 +19,14 @@
 /* Processes that the program traces itself: this many are taken back afterwards. */
 #define MOST_HANDED_OVER 32
 
+/* Processes that others asked for (request.h). */
+#define MOST_LENT 4
+
 struct held_process {
     pid_t pid; /* 0: free */
     pid_t tid; /* the thread at the fatal signal */
     int signo;
-    bool is_init; /* of a pid namespace below ours */
+    bool is_init; /* of a pid namespace */
     bool is_let_go;
 };
 
@@ -39,6 +43,12 @@ struct tracer {
         pid_t tracer;
     } handed_over[MOST_HANDED_OVER];
     unsigned next_handed_over;
+    struct lent {
+        pid_t pid; /* 0: free */
+        int fd;    /* pidfd of it: nobody may tell of its end, and its number is given again */
+        pid_t borrower;
+        int borrower_fd; /* pidfd: told at the borrower's end */
+    } lent[MOST_LENT];
 };
 
 /* A thread that is about to die of a signal, and its whole process with it. */
@@ -61,6 +71,14 @@ int tracer_probe(char *why, size_t why_size);
 int tracer_seize(pid_t pid);
 
 /*
+ * Begins to trace a process that runs, with all its threads and those of its descendants that
+ * nobody else traces.
+ *
+ * Returns the number of its threads that are traced now, or the -errno of the one that isn't.
+ */
+int tracer_seize_all(struct tracer *tracer, pid_t pid);
+
+/*
  * Sees a tracee's stop, which waitid(2) reported with CLD_TRAPPED and doesn't any more, and resumes
  * the tracee as an untraced one would go on.
  *
@@ -77,6 +95,9 @@ void tracer_pass(const struct fatal_stop *stop);
  * Returns 0, or -errno where it can't be (-EBUSY: too many are held): the signal is to be passed.
  */
 int tracer_hold(struct tracer *tracer, const struct fatal_stop *stop, struct crash_record *record);
+
+/* Whether a process is held, or dying after it. */
+bool tracer_holds(const struct tracer *tracer, pid_t pid);
 
 /*
  * Lets a held process die of its signal; does nothing where it isn't held any more.

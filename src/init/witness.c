@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "init/privilege.h"
-#include "init/tracee.h"
+#include "trace/identity.h"
+#include "trace/tracee.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/pid_reader.h"
@@ -27,14 +27,15 @@
 #define FIRST_INTERVAL_MS 5
 #define LAST_INTERVAL_MS 2000
 
-/* Mappings are dear to read (a line each): at every look at first, then at every 16th. */
+/* Mappings are dear to read (a line each), and roots seldom change: at every look at first, then at
+ * every 16th. */
 #define EAGER_LOOKS 10
 #define MAPS_EVERY 16
 
 void witness_init(struct witnesses *all)
 {
     for (size_t i = 0; i < WITNESSES; i++)
-        all->of[i].exe_fd = all->of[i].maps_fd = -1;
+        all->of[i].exe_fd = all->of[i].root_fd = all->of[i].maps_fd = -1;
     if (!getcwd(all->start_cwd, sizeof(all->start_cwd)))
         all->start_cwd[0] = '\0';
 }
@@ -42,8 +43,9 @@ void witness_init(struct witnesses *all)
 static void release(struct witness *witness)
 {
     close_fd(witness->exe_fd);
+    close_fd(witness->root_fd);
     close_fd(witness->maps_fd);
-    witness->exe_fd = witness->maps_fd = -1;
+    witness->exe_fd = witness->root_fd = witness->maps_fd = -1;
     witness->exe_inode = 0;
     witness->pid = 0;
 }
@@ -103,6 +105,12 @@ static bool look_at_exe(struct witness *witness, int proc_fd)
     return true;
 }
 
+static void look_at_root(struct witness *witness, int proc_fd)
+{
+    close_fd(witness->root_fd);
+    witness->root_fd = openat(proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 static void look_at_maps(struct witness *witness, int proc_fd)
 {
     _cleanup_close_ int fd = openat(proc_fd, "maps", O_RDONLY | O_CLOEXEC);
@@ -160,15 +168,17 @@ static void look_as_it(struct witnesses *all, struct witness *witness, pid_t pid
     n = read_text_at(proc_fd, "cmdline", witness->cmdline, sizeof(witness->cmdline));
     if (n > 0)
         witness->cmdline_size = (uint32_t)n;
-    if (is_new || all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0)
+    if (is_new || all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0) {
+        look_at_root(witness, proc_fd);
         look_at_maps(witness, proc_fd);
+    }
 }
 
 static void look_at(struct witnesses *all, struct witness *witness, pid_t pid, pid_t tid)
 {
-    privilege_be_like(tid);
+    identity_be_like(tid);
     look_as_it(all, witness, pid, tid);
-    privilege_be_oneself();
+    identity_be_oneself();
 }
 
 static bool is_descendant(pid_t pid, pid_t self)
@@ -199,6 +209,21 @@ void witness_look_at_program(struct witnesses *all, pid_t program, char *const *
         witness->cmdline_size += (uint32_t)size;
     }
     look_at(all, witness, program, program);
+}
+
+void witness_begin(struct witnesses *all, pid_t program)
+{
+    release(&all->of[0]);
+    all->start_cwd[0] = '\0'; /* coreinit's own, and no other container's */
+    all->of[0].cwd[0] = all->of[0].exe[0] = all->of[0].stat[0] = '\0';
+    all->of[0].cmdline_size = 0;
+    all->of[0].pid = program;
+    look_at(all, &all->of[0], program, program);
+}
+
+void witness_end(struct witnesses *all)
+{
+    release(&all->of[0]);
 }
 
 void witness_look_at_process(struct witnesses *all, pid_t pid, pid_t tid)
@@ -291,7 +316,7 @@ void witness_testify(struct witnesses *all, pid_t pid, bool of_child, struct cra
 {
     struct witness *witness = find(all, pid, of_child);
 
-    record->exe_fd = record->maps_fd = -1;
+    record->exe_fd = record->root_fd = record->maps_fd = -1;
     if (witness) {
         record->witness_pid = witness->pid;
         strcpy(record->witness_stat, witness->stat);
@@ -300,6 +325,7 @@ void witness_testify(struct witnesses *all, pid_t pid, bool of_child, struct cra
         memcpy(record->cmdline, witness->cmdline, sizeof(record->cmdline));
         record->cmdline_size = witness->cmdline_size;
         record->exe_fd = take_fd(&witness->exe_fd);
+        record->root_fd = take_fd(&witness->root_fd);
         record->maps_fd = take_fd(&witness->maps_fd);
         release(witness);
     }

@@ -24,6 +24,7 @@ struct witness {
     uint32_t exe_major, exe_minor;
     uint64_t exe_inode;
     int exe_fd;  /* O_PATH, -1 where there is none */
+    int root_fd; /* likewise */
     int maps_fd; /* memfd, -1 where none could be made */
     char stat[1024];
     char cwd[PATH_MAX];
@@ -44,6 +45,12 @@ void witness_init(struct witnesses *all);
 
 /* Looks at the program alone; called as soon as execve(2) of @argv succeeded. */
 void witness_look_at_program(struct witnesses *all, pid_t program, char *const *argv);
+
+/* Looks at a process that was attached to, and is the program from now on. */
+void witness_begin(struct witnesses *all, pid_t program);
+
+/* The program has ended, and there is none for a while: nothing of its container is held. */
+void witness_end(struct witnesses *all);
 
 /*
  * Looks at one process, the program or another.
