@@ -12,6 +12,7 @@
 #include "bundle/process_text.h"
 #include "bundle/signal_codes.h"
 #include "capture/crash_facts.h"
+#include "util/child.h"
 
 #define VERSION 1
 
@@ -37,6 +38,16 @@ static bool is_known_by_core(const struct bundle *bundle)
 static pid_t crashed_pid(const struct bundle *bundle)
 {
     return is_known_by_core(bundle) ? bundle->info->pid : bundle->record->pid;
+}
+
+/* In its own namespace, as the process is too. */
+static pid_t first_thread(const struct bundle *bundle)
+{
+    const struct core_info *info = bundle->info;
+
+    if (bundle->snapshot && info && info->n_threads > 0)
+        return info->threads[0].tid;
+    return info ? info->crash_tid : 0;
 }
 
 static int signal_number(const struct bundle *bundle)
@@ -264,6 +275,25 @@ static json_t *kernel_to_json(void)
     });
 }
 
+/* All null of a crash. */
+static json_t *snapshot_to_json(const struct snapshot_facts *facts)
+{
+    const bool is_over = facts && facts->pause_ms >= 0;
+
+    return json_object_of((const struct json_field[]){
+        {"pause_ms", is_over ? json_real(facts->pause_ms) : json_null()},
+        {"method", json_known_text(facts ? facts->method : NULL, SIZE_MAX)},
+        {"why", json_known_text(facts ? facts->why : NULL, SIZE_MAX)},
+        {NULL, NULL},
+    });
+}
+
+void snapshot_facts_end(struct snapshot_facts *facts)
+{
+    if (facts->pause_ms < 0)
+        facts->pause_ms = (double)(monotonic_ns() - facts->began_ns) / 1e6;
+}
+
 static json_t *artifact_to_json(const struct bundle *bundle, enum artifact_kind kind, bool complete)
 {
     const struct artifact *artifact = &bundle->artifacts[kind];
@@ -322,11 +352,13 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         {"run_id", KNOWN_TEXT(record->settings.run_id)},
         {"complete", json_boolean(complete)},
         {"time", time_to_json(&record->ended_realtime)},
-        {"cause", json_string(exited && !by_core ? "exit" : "signal")},
+        {"cause", json_string(bundle->snapshot     ? "snapshot"
+                              : exited && !by_core ? "exit"
+                                                   : "signal")},
         {"signal", signal_to_json(bundle)},
         {"exit_status", json_known_integer(exited, record->wait_status)},
         {"pid", json_known_integer(pid > 0, pid)},
-        {"tid", json_known_integer(info && info->crash_tid > 0, info ? info->crash_tid : 0)},
+        {"tid", json_known_integer(first_thread(bundle) > 0, first_thread(bundle))},
         {"thread", KNOWN_TEXT(thread)},
         {"comm", KNOWN_TEXT(comm)},
         {"program", json_boolean(record->is_program && !by_core)},
@@ -340,6 +372,7 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         {"reporter", reporter_to_json(bundle)},
         {"frames", bundle->frames ? json_incref(bundle->frames) : json_null()},
         {"capture", capture_to_json(bundle)},
+        {"snapshot", snapshot_to_json(bundle->snapshot)},
         {"artifacts", artifacts_to_json(bundle, complete)},
         {"limits", limits_to_json(record->limits)},
         {"cgroup", cgroup_to_json(&bundle->container)},

@@ -31,9 +31,21 @@ struct artifact {
     char error[512]; /* why it is missing or incomplete, "" where it isn't */
 };
 
+/* What is told of a process that goes on. */
+struct snapshot_facts {
+    int64_t began_ns;   /* CLOCK_MONOTONIC: when its threads were stopped */
+    double pause_ms;    /* how long that lasted; negative: it still does */
+    const char *method; /* "clone", "copy" or "held" */
+    char why[256];      /* none that pauses it for less, "" for a clone */
+};
+
+/* The process is let go now, if it wasn't before. */
+void snapshot_facts_end(struct snapshot_facts *facts);
+
 /* Everything that is told about one crash; the context that travels through the steps. */
 struct bundle {
     const struct crash_record *record;
+    struct snapshot_facts *snapshot; /* NULL: a crash */
     char id[256];
     char hostname[256];
     struct container container; /* container_read() */

@@ -61,7 +61,7 @@ static int give_zeros(struct live_source *source, uint64_t end, struct core_run 
 /* Gives memory up to an address of the segment, or as much of it as a piece holds. */
 static int give_memory(struct live_source *source, uint64_t end, struct core_run *ret)
 {
-    const struct live_memory memory = live_memory_of(source->process);
+    const struct live_memory memory = live_memory_of(source->process, source->segment->is_copied);
     uint64_t size = end - source->segment_at;
     size_t read;
 
@@ -119,6 +119,8 @@ static bool begin_segment(struct live_source *source)
     source->segment_at = segment->start;
     source->segment_end = segment->start + segment->file_size;
     source->touched = (struct live_range){segment->start, segment->start};
+    source->pages.is_copied = segment->is_copied;
+    source->pages.is_listed = segment->is_listed;
     live_pages_begin(&source->pages, segment->start, source->segment_end);
     return true;
 }
@@ -170,8 +172,7 @@ int live_source_open(struct live_process *process, const struct live_layout *lay
     source->base = (struct core_source){.next = next, .close = free_source, .size = layout->size};
     source->process = process;
     source->layout = layout;
-    source->pages.fd = process->tables->pagemap_fd;
-    source->pages.has_no_ioctl = process->tables->has_no_scan;
+    source->pages = live_pages_of(process->tables);
     *ret = &source->base;
     return 0;
 }

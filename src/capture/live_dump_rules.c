@@ -86,6 +86,8 @@ void live_dump_rules_apply(struct live_mappings *mappings, unsigned filter,
         struct live_mapping *mapping = &mappings->entries[i];
         const char *path = live_mapping_path(mappings, mapping);
 
+        if (mapping->is_copied) /* what belongs to the core was decided then */
+            continue;
         mapping->dump_size = dump_size(mapping, path, filter, memory);
         mapping->reading = reading(mapping, path);
     }

@@ -39,6 +39,8 @@ static int add_part(struct live_layout *layout, const struct live_mapping *mappi
         .file_size = has_bytes ? end - start : 0,
         .protection = mapping->protection,
         .reading = mapping->reading,
+        .is_copied = mapping->is_copied,
+        .is_listed = mapping->is_listed,
     };
 
     return start == end ? 0 : live_layout_add(layout, &segment);
@@ -52,6 +54,8 @@ static int add_touched(struct live_layout *layout, const struct live_mapping *ma
     struct live_range range;
     int r;
 
+    pages->is_copied = mapping->is_copied;
+    pages->is_listed = mapping->is_listed;
     live_pages_begin(pages, mapping->start, mapping->end);
     while ((r = live_pages_next(pages, &range)) > 0) {
         if (range.start - touched_end >= LEAST_HOLE && layout->count < MOST_WITH_HOLES) {
@@ -85,6 +89,8 @@ int live_layout_add_mappings(struct live_layout *layout, const struct live_mappi
             .file_size = mapping->dump_size,
             .protection = mapping->protection,
             .reading = mapping->reading,
+            .is_copied = mapping->is_copied,
+            .is_listed = mapping->is_listed,
         };
 
         if (mapping->reading == LIVE_TOUCHED && mapping->dump_size >= LEAST_HOLE)

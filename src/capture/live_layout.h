@@ -12,6 +12,7 @@ struct live_segment {
     uint64_t file_offset; /* of those */
     uint8_t protection;   /* p_flags */
     enum live_reading reading;
+    bool is_copied, is_listed; /* as its mapping */
 };
 
 struct live_layout {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/types.h>
 
 #include "util/io.h"
@@ -131,17 +132,19 @@ static int add_mapping(struct live_mappings *mappings, char *line)
 {
     struct live_mapping mapping = {0};
     char permissions[5], *name;
-    uint64_t inode;
+    unsigned major, minor;
     int name_at = 0;
     int r;
 
-    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %" SCNu64 " %n", &mapping.start,
-               &mapping.end, permissions, &mapping.offset, &inode, &name_at) != 5 ||
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %lu %n", &mapping.start,
+               &mapping.end, permissions, &mapping.offset, &major, &minor, &mapping.inode,
+               &name_at) != 7 ||
         name_at == 0 || mapping.start >= mapping.end)
         return -EBADMSG;
     name = line + name_at;
     unescape(name);
-    mapping.kind = kind_of(name, inode);
+    mapping.device = makedev(major, minor);
+    mapping.kind = kind_of(name, mapping.inode);
     mapping.protection =
         (uint8_t)((permissions[0] == 'r' ? PF_R : 0) | (permissions[1] == 'w' ? PF_W : 0) |
                   (permissions[2] == 'x' ? PF_X : 0));
@@ -169,6 +172,8 @@ static void add_flags(struct live_mapping *mapping, const char *flags)
         {"io", offsetof(struct live_mapping, is_io)},
         {"ht", offsetof(struct live_mapping, is_huge)},
         {"dd", offsetof(struct live_mapping, is_dont_dump)},
+        {"dc", offsetof(struct live_mapping, is_dont_fork)},
+        {"wf", offsetof(struct live_mapping, is_wiped_on_fork)},
     };
 
     for (flags += strspn(flags, " "); flags[0] && flags[1]; flags += strspn(flags, " ")) {
@@ -237,6 +242,50 @@ const struct live_mapping *live_mappings_from(const struct live_mappings *mappin
             low = middle + 1;
     }
     return low < mappings->count ? &mappings->entries[low] : NULL;
+}
+
+static int add_from(struct live_mappings *mappings, const struct live_mappings *from,
+                    const struct live_mapping *mapping)
+{
+    struct live_mapping added = *mapping;
+    int r = 0;
+
+    if (mapping->kind == LIVE_FILE)
+        r = store_path(mappings, live_mapping_path(from, mapping), &added.path);
+    if (r == 0)
+        r = make_room(&mappings->entries, &mappings->room, mappings->count + 1,
+                      sizeof(mappings->entries[0]), MOST_MAPPINGS);
+    if (r == 0)
+        mappings->entries[mappings->count++] = added;
+    return r;
+}
+
+int live_mappings_overlay(struct live_mappings *mappings, const struct live_mappings *over)
+{
+    struct live_mappings merged = {0};
+    uint64_t end = 0;
+    size_t i = 0, k = 0;
+    int r = 0;
+
+    while (r == 0 && (i < mappings->count || k < over->count)) {
+        const bool is_over =
+            i == mappings->count ||
+            (k < over->count && over->entries[k].start <= mappings->entries[i].start);
+        const struct live_mappings *from = is_over ? over : mappings;
+        const struct live_mapping *mapping = &from->entries[is_over ? k++ : i++];
+
+        if (mapping->start < end)
+            continue;
+        end = mapping->end;
+        r = add_from(&merged, from, mapping);
+    }
+    if (r < 0) {
+        live_mappings_free(&merged);
+        return r;
+    }
+    live_mappings_free(mappings);
+    *mappings = merged;
+    return 0;
 }
 
 void live_mappings_free(struct live_mappings *mappings)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum live_mapping_kind {
     LIVE_ANONYMOUS,
@@ -22,17 +23,21 @@ enum live_reading {
 struct live_mapping {
     uint64_t start, end; /* addresses */
     uint64_t offset;     /* bytes into the file */
+    dev_t device;        /* of the file */
+    ino_t inode;         /* likewise */
     uint64_t anonymous;  /* bytes of pages that are no file's, in memory or swapped */
     uint32_t path;       /* of a file's: where it begins in the table's paths */
     uint8_t protection;  /* PF_R, PF_W, PF_X of elf(5) */
     enum live_mapping_kind kind;
 
     /* VmFlags */
-    bool is_shared, is_io, is_huge, is_dont_dump;
+    bool is_shared, is_io, is_huge, is_dont_dump, is_dont_fork, is_wiped_on_fork;
 
     /* Of the core; live_dump_rules.h sets them. */
     enum live_reading reading;
     uint64_t dump_size; /* bytes from @start on that belong to it */
+    bool is_copied;     /* these are in a process_copy */
+    bool is_listed;     /* which of its pages are there is in a process_copy's list */
 };
 
 struct live_mappings {
@@ -60,5 +65,13 @@ const char *live_mapping_path(const struct live_mappings *mappings,
 /* The first mapping that ends behind an address, or NULL. */
 const struct live_mapping *live_mappings_from(const struct live_mappings *mappings,
                                               uint64_t address);
+
+/*
+ * Puts another table's mappings into a table, in the place of those that begin where they do. One
+ * that overlaps others otherwise is left out.
+ *
+ * Returns 0, -EFBIG or -ENOMEM; the table is whole in any case.
+ */
+int live_mappings_overlay(struct live_mappings *mappings, const struct live_mappings *over);
 
 void live_mappings_free(struct live_mappings *mappings);

@@ -13,7 +13,7 @@
 #include "capture/live_memory.h"
 #include "capture/live_registers.h"
 #include "capture/live_threads.h"
-#include "init/thread_note.h"
+#include "trace/thread_note.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "capture/live_memory.h"
 #include "util/io.h"
@@ -108,6 +109,43 @@ static int look_by_reading(struct live_pages *pages)
     return 0;
 }
 
+/* A copy has holes where no pages were. */
+static int look_in_copy(struct live_pages *pages)
+{
+    while (pages->at < pages->end && pages->count < MOST_FOUND) {
+        off_t start = lseek(pages->copy_fd, (off_t)pages->at, SEEK_DATA);
+        off_t end = start < 0 ? start : lseek(pages->copy_fd, start, SEEK_HOLE);
+
+        if (end < 0 && errno != ENXIO)
+            return -errno;
+        if (end < 0 || (uint64_t)start >= pages->end) {
+            pages->at = pages->end;
+            break;
+        }
+        pages->at = (uint64_t)end < pages->end ? (uint64_t)end : pages->end;
+        add(pages, (uint64_t)start, pages->at);
+    }
+    return 0;
+}
+
+static void look_in_list(struct live_pages *pages)
+{
+    for (size_t i = 0; i < pages->n_listed && pages->count < MOST_FOUND; i++) {
+        struct live_range range = pages->listed[i];
+
+        if (range.end <= pages->at)
+            continue;
+        if (range.start >= pages->end)
+            break;
+        if (range.start < pages->at)
+            range.start = pages->at;
+        pages->at = range.end < pages->end ? range.end : pages->end;
+        add(pages, range.start, pages->at);
+    }
+    if (pages->count < MOST_FOUND)
+        pages->at = pages->end;
+}
+
 int live_pages_next(struct live_pages *pages, struct live_range *ret)
 {
     int r = 0;
@@ -116,6 +154,16 @@ int live_pages_next(struct live_pages *pages, struct live_range *ret)
         if (pages->at >= pages->end)
             return 0;
         pages->next = pages->count = 0;
+        if (pages->is_copied || pages->is_listed) {
+            r = 0;
+            if (pages->is_copied)
+                r = look_in_copy(pages);
+            else
+                look_in_list(pages);
+            if (r < 0)
+                return r;
+            continue;
+        }
         if (pages->fd < 0) {
             add(pages, pages->at, pages->end);
             pages->at = pages->end;

@@ -15,14 +15,19 @@ struct live_range {
 
 /* A walk over a range of addresses. */
 struct live_pages {
-    int fd;             /* /proc/PID/pagemap; -1: every page is taken to be there */
-    bool has_no_ioctl;  /* Linux before 6.7: no PAGEMAP_SCAN */
-    uint64_t at, end;   /* not looked at yet */
-    size_t next, count; /* of @found */
+    int fd;                          /* /proc/PID/pagemap; -1: every page is taken to be there */
+    int copy_fd;                     /* a process_copy's file */
+    bool is_copied;                  /* the range is looked at there */
+    const struct live_range *listed; /* by address: what was there of memory whose pages can't be */
+    size_t n_listed;                 /* looked for any more */
+    bool is_listed;                  /* the range is of such memory */
+    bool has_no_ioctl;               /* Linux before 6.7: no PAGEMAP_SCAN */
+    uint64_t at, end;                /* not looked at yet */
+    size_t next, count;              /* of @found */
     struct live_range found[512];
 };
 
-/* Begins a walk with @fd and @has_no_ioctl as they are. */
+/* Begins a walk with what says where, as it is. */
 void live_pages_begin(struct live_pages *pages, uint64_t start, uint64_t end);
 
 /*

@@ -47,6 +47,10 @@ static int open_memory(struct live_process *process)
 
     process->mem_fd = record->mem_fd;
     tables->pagemap_fd = record->pagemap_fd;
+    if (tables->copy && tables->copy->is_whole) {
+        process->mem_fd = tables->copy->fd;
+        return 0;
+    }
     if (process->mem_fd < 0)
         process->mem_fd = tables->owned_mem_fd = open_proc(record, "mem");
     if (process->mem_fd < 0)
@@ -85,14 +89,34 @@ static int read_mappings(struct live_process *process, int fd, struct live_mappi
     return r;
 }
 
+/* The process itself goes on, and has other mappings by now. */
+static int read_copied_mappings(struct live_process *process)
+{
+    struct live_tables *tables = process->tables;
+    int r = tables->copy->is_whole
+                ? 0
+                : read_mappings(process, tables->record->smaps_fd, &tables->mappings);
+
+    if (r == 0)
+        r = live_mappings_overlay(&tables->mappings, &tables->copy->mappings);
+    for (size_t i = 0; r == 0 && i < tables->mappings.count; i++) {
+        struct live_mapping *mapping = &tables->mappings.entries[i];
+
+        mapping->is_listed = mapping->is_shared && !mapping->is_copied;
+    }
+    return r;
+}
+
 /* The quick text where it is to be had: the first stack doesn't wait for gigabytes to be counted.
  */
 static int list_mappings(struct live_process *process)
 {
     struct live_tables *tables = process->tables;
-    _cleanup_close_ int fd = open_proc(tables->record, "maps");
+    _cleanup_close_ int fd = tables->copy ? -ENOENT : open_proc(tables->record, "maps");
     int r;
 
+    if (tables->copy)
+        return read_copied_mappings(process);
     if (fd < 0)
         return tables->record->smaps_fd < 0
                    ? fd
@@ -104,7 +128,8 @@ static int list_mappings(struct live_process *process)
 
 /* What of the memory can be read in its place: pread(2) knows no negative offsets, and reading a
  * device's memory may make it act. */
-static int list_memory(const struct live_mappings *mappings, struct core_memory *ret)
+static int list_memory(const struct live_mappings *mappings, bool is_in_copy,
+                       struct core_memory *ret)
 {
     ret->segments = calloc(mappings->count + 1, sizeof(ret->segments[0]));
     if (!ret->segments)
@@ -118,7 +143,7 @@ static int list_memory(const struct live_mappings *mappings, struct core_memory 
             .start = mapping->start,
             .end = mapping->end,
             .file_offset = mapping->start,
-            .file_size = mapping->end - mapping->start,
+            .file_size = is_in_copy ? mapping->dump_size : mapping->end - mapping->start,
             .executable = mapping->protection & PF_X,
         };
     }
@@ -134,6 +159,21 @@ static int write_notes(struct live_tables *tables)
                             &tables->notes_size);
 }
 
+/* What a core's notes don't tell of the files; both tables are by address. */
+static void tell_inodes(const struct live_mappings *from, struct core_info *info)
+{
+    const struct live_mapping *mapping = from->entries, *end = from->entries + from->count;
+
+    for (size_t i = 0; i < info->n_mappings; i++) {
+        while (mapping < end && mapping->start < info->mappings[i].start)
+            mapping++;
+        if (mapping < end && mapping->start == info->mappings[i].start) {
+            info->mappings[i].device = mapping->device;
+            info->mappings[i].inode = mapping->inode;
+        }
+    }
+}
+
 static int read_info(struct live_process *process)
 {
     const struct live_tables *tables = process->tables;
@@ -142,10 +182,12 @@ static int read_info(struct live_process *process)
     pid_t tid;
     int r;
 
-    r = list_memory(&tables->mappings, &memory);
+    r = list_memory(&tables->mappings, tables->copy && tables->copy->is_whole, &memory);
     if (r == 0)
         r = core_info_of_process(tables->notes_fd, tables->notes_size, &memory, process->mem_fd,
-                                 &process->info);
+                                 tables->record->root_fd, &process->info);
+    if (r == 0)
+        tell_inodes(&tables->mappings, process->info);
     for (size_t i = 0; r == 0 && i < process->info->n_threads; i++) {
         if (live_notes_next_thread(tables->record->threads_fd, &at, &tid) <= 0)
             break;
@@ -162,6 +204,8 @@ static int read_details(struct live_process *process)
     int fd = tables->record->smaps_fd;
     int r;
 
+    if (tables->copy) /* they were listed with all details */
+        return 0;
     if (fd < 0)
         fd = own_fd = open_proc(tables->record, "smaps");
     r = fd < 0 ? fd : read_mappings(process, fd, &mappings);
@@ -177,8 +221,8 @@ static int read_details(struct live_process *process)
 int live_tables_lay_out(struct live_process *process)
 {
     struct live_tables *tables = process->tables;
-    const struct live_memory memory = live_memory_of(process);
-    struct live_pages pages = {.fd = tables->pagemap_fd, .has_no_ioctl = tables->has_no_scan};
+    const struct live_memory memory = live_memory_of(process, false);
+    struct live_pages pages = live_pages_of(tables);
     int r;
 
     if (tables->layout.size > 0)
@@ -196,16 +240,30 @@ int live_tables_lay_out(struct live_process *process)
     return 0;
 }
 
-struct live_memory live_memory_of(struct live_process *process)
+struct live_memory live_memory_of(struct live_process *process, bool is_copied)
 {
+    const struct live_tables *tables = process->tables;
+
     return (struct live_memory){
-        .mem_fd = process->mem_fd,
-        .pagemap_fd = process->tables->pagemap_fd,
+        .mem_fd = is_copied ? tables->copy->fd : process->mem_fd,
+        .pagemap_fd = is_copied ? -1 : tables->pagemap_fd,
         .unreadable = &process->unreadable,
     };
 }
 
-int live_process_open(const struct crash_record *record, struct live_process **ret)
+struct live_pages live_pages_of(const struct live_tables *tables)
+{
+    return (struct live_pages){
+        .fd = tables->pagemap_fd,
+        .copy_fd = tables->copy ? tables->copy->fd : -1,
+        .listed = tables->copy ? tables->copy->shared : NULL,
+        .n_listed = tables->copy ? tables->copy->n_shared : 0,
+        .has_no_ioctl = tables->has_no_scan,
+    };
+}
+
+int live_process_open(const struct crash_record *record, const struct process_copy *copy,
+                      struct live_process **ret)
 {
     _cleanup_live_process_ struct live_process *process = calloc(1, sizeof(*process));
     struct live_tables *tables;
@@ -217,6 +275,7 @@ int live_process_open(const struct crash_record *record, struct live_process **r
     if (!tables)
         return -ENOMEM;
     tables->record = record;
+    tables->copy = copy;
     tables->notes_fd = tables->owned_mem_fd = tables->owned_pagemap_fd = -1;
     r = open_memory(process);
     if (r == 0)

@@ -1,12 +1,14 @@
 #pragma once
 
 /*
- * A process that coreinit holds at its fatal signal: the second source of a core. What the kernel
- * would write is made here from the stopped process, through the descriptors of the crash record.
+ * A process that coreinit holds at its fatal signal, or a snapshot of one: the second source of a
+ * core. What the kernel would write is made here from the stopped process, through the descriptors
+ * of the crash record, or from a copy of its memory.
  */
 
 #include "capture/core_info.h"
 #include "capture/core_source.h"
+#include "capture/process_copy.h"
 #include "init/crash_record.h"
 
 /* Opaque but for what everyone needs. */
@@ -25,11 +27,14 @@ struct live_process {
  * the longer the more memory there is, and the stack shall not wait for it.
  *
  * @record  its descriptors stay the record's, and must outlive the process
+ * @copy    what was copied of its memory, and lies there and not in the process; NULL for a process
+ * that is held. Must outlive the process too
  * @ret     to be freed with live_process_free()
  *
  * Returns 0, -ESRCH (it died meanwhile), -EACCES (its memory is not to be had), -ENOMEM or -errno.
  */
-int live_process_open(const struct crash_record *record, struct live_process **ret);
+int live_process_open(const struct crash_record *record, const struct process_copy *copy,
+                      struct live_process **ret);
 
 /*
  * Opens a stream of the ELF core that the kernel would write (core(5), fs/binfmt_elf.c): the same

@@ -12,7 +12,7 @@ int live_selection_begin(struct live_selection *selection, const struct live_tab
         room *= 2;
     *selection = (struct live_selection){
         .tables = tables,
-        .pages = {.fd = tables->pagemap_fd, .has_no_ioctl = tables->has_no_scan},
+        .pages = live_pages_of(tables),
         .slots = calloc(room, sizeof(uint64_t)),
         .room = room,
         .most = most,
@@ -58,6 +58,8 @@ static void take_of_mapping(struct live_selection *selection, const struct live_
     }
     if (end - start <= live_page_size() && live_selection_has(selection, start))
         return;
+    selection->pages.is_copied = mapping->is_copied;
+    selection->pages.is_listed = mapping->is_listed;
     live_pages_begin(&selection->pages, start, end);
     while (selection->count < selection->most && live_pages_next(&selection->pages, &range) > 0)
         take_pages(selection, range.start, range.end);
@@ -96,6 +98,7 @@ static int add_mapping(struct live_layout *layout, const struct live_mapping *ma
         .start = mapping->start,
         .protection = mapping->protection,
         .reading = mapping->kind == LIVE_KERNEL ? LIVE_LENIENT : LIVE_WHOLE,
+        .is_copied = mapping->is_copied,
     };
     int r = 0;
 

@@ -6,9 +6,11 @@
 #include "capture/live_mappings.h"
 #include "capture/live_memory.h"
 #include "capture/live_process.h"
+#include "capture/process_copy.h"
 
 struct live_tables {
     const struct crash_record *record;
+    const struct process_copy *copy; /* or NULL */
     struct live_mappings mappings;
     struct live_layout layout; /* of the whole core; of size 0 until it is made */
     int notes_fd;              /* memfd with the notes */
@@ -27,8 +29,11 @@ struct live_tables {
  */
 int live_tables_lay_out(struct live_process *process);
 
-/* How the process's memory is read; what can't be is counted. */
-struct live_memory live_memory_of(struct live_process *process);
+/* How the process's memory, or its copy's, is read; what can't be is counted. */
+struct live_memory live_memory_of(struct live_process *process, bool is_copied);
+
+/* For looking at its pages. */
+struct live_pages live_pages_of(const struct live_tables *tables);
 
 /*
  * Opens a stream over a layout, which must outlive it: headers, notes, memory.

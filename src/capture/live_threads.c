@@ -151,7 +151,9 @@ static void fill_state(const struct crash_record *record, const struct task_text
     const char *state = proc_stat_field(task->stat, PROC_STAT_STATE);
 
     ret->pr_flag = stat_number(task, STAT_FLAGS);
-    if (record->crash_tid == record->pid) {
+    if (!record->wait_code) { /* a snapshot: it goes on */
+        ret->pr_sname = state ? *state : '.';
+    } else if (record->crash_tid == record->pid) {
         ret->pr_sname = 'R';
         ret->pr_flag |= PF_SIGNALED | PF_DUMPCORE;
     } else if (state && (*state == 'Z' || *state == 'X')) {

@@ -47,9 +47,10 @@ static int open_kernel(struct captured *captured, struct bundle *bundle)
     return 0;
 }
 
-static int open_live(struct captured *captured, struct bundle *bundle)
+static int open_live(struct captured *captured, const struct process_copy *copy,
+                     struct bundle *bundle)
 {
-    int r = live_process_open(captured->record, &captured->live);
+    int r = live_process_open(captured->record, copy, &captured->live);
 
     if (r < 0) {
         snprintf(bundle->no_core, sizeof(bundle->no_core),
@@ -64,16 +65,18 @@ static int open_live(struct captured *captured, struct bundle *bundle)
     return 0;
 }
 
-int captured_open(struct crash_record *record, struct bundle *bundle, struct captured *ret)
+int captured_open(struct crash_record *record, const struct process_copy *copy,
+                  struct bundle *bundle, struct captured *ret)
 {
     int r;
 
     *ret = (struct captured){.record = record, .memory_fd = -1};
-    r = record->is_held ? open_live(ret, bundle) : open_kernel(ret, bundle);
+    r = record->is_held ? open_live(ret, copy, bundle) : open_kernel(ret, bundle);
     record_doubt_witness(record, ret->info);
     if (r < 0) {
         bundle->capture_source = "none";
-        if (record->maps_fd >= 0 && core_info_from_maps(record->maps_fd, &ret->maps_info) == 0)
+        if (record->maps_fd >= 0 &&
+            core_info_from_maps(record->maps_fd, record->root_fd, &ret->maps_info) == 0)
             ret->info = ret->maps_info;
     }
     bundle->info = ret->info;
@@ -117,6 +120,10 @@ void captured_tell_fate(const struct captured *captured)
     if (captured->kernel)
         log_error("the core stays at %s: copy it before the container is removed",
                   captured->kernel->path);
+    else if (captured->live && !captured->record->wait_code)
+        log_error("the core of this moment is lost; pid %d goes on: give %s more room, or set "
+                  "S3_BUCKET, and take another",
+                  captured->record->pid, captured->record->settings.cores_dir);
     else if (captured->live)
         log_error("the core of pid %d is lost, unless the kernel writes one: it is nowhere but in "
                   "the process, which dies now; give %s more room, or set S3_BUCKET",

@@ -2,7 +2,8 @@
 
 /*
  * What was captured of a crash: the kernel's core file, or the process itself, which coreinit
- * holds. Both are read alike: as a stream for the zip, and at addresses for the stack.
+ * holds; or of a process that goes on: a copy of it. All are read alike: as a stream for the zip,
+ * and at addresses for the stack.
  */
 
 #include <stdbool.h>
@@ -25,12 +26,15 @@ struct captured {
 /*
  * Finds the core, or learns what there is without it.
  *
+ * @copy    of a snapshot: what was copied of the memory (live_process.h), else NULL; must outlive
+ * @ret
  * @bundle  is told the info, the source, and why there is no core
  * @ret     to be freed with captured_free(), also after an error
  *
  * Returns 0, or -ENOENT with bundle->no_core.
  */
-int captured_open(struct crash_record *record, struct bundle *bundle, struct captured *ret);
+int captured_open(struct crash_record *record, const struct process_copy *copy,
+                  struct bundle *bundle, struct captured *ret);
 
 bool captured_has_core(const struct captured *captured);
 
@@ -45,7 +49,8 @@ int captured_source(struct captured *captured, struct core_source **ret);
 int captured_open_for_debugger(struct captured *captured);
 
 /*
- * Lets a process that is held go, to die; nothing of it can be read any more.
+ * Lets a process that is held go, to die, or gives up the copy of one that goes on; nothing of it
+ * can be read any more.
  *
  * @has_core  its core is safe, and the kernel need not make one
  */

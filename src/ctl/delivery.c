@@ -286,6 +286,11 @@ int deliver_account(struct delivery *delivery)
     return deliver(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle);
 }
 
+bool delivery_abandon(struct delivery *delivery)
+{
+    return delivery->spool && spool_abandon(delivery->spool, delivery->bundle->id);
+}
+
 void delivery_close(struct delivery *delivery)
 {
     sink_close(delivery->early);

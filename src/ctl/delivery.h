@@ -57,4 +57,11 @@ void send_early_account(struct delivery *delivery);
 /* Writes crash.json as things stand, in place of the one before. Returns as deliver(). */
 int deliver_account(struct delivery *delivery);
 
+/*
+ * Removes what a process that was killed left of the bundle: all of it, unless it is whole.
+ *
+ * Returns whether a whole bundle is in the spool.
+ */
+bool delivery_abandon(struct delivery *delivery);
+
 void delivery_close(struct delivery *delivery);

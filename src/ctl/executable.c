@@ -5,21 +5,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "capture/build_id.h"
+#include "capture/module_file.h"
 #include "capture/regular_file.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
-static bool is_the_one(int fd, const char *path, const struct core_module *executable)
+static bool is_the_one(int fd, const char *path, const struct core_info *info,
+                       const struct core_module *executable)
 {
-    char build_id[sizeof(executable->build_id)];
-
     if (!executable)
         return true; /* nothing to tell it by */
     if (!executable->build_id[0])
         return strncmp(executable->path, path, strlen(path)) == 0;
-    return build_id_of_file(fd, build_id, sizeof(build_id)) == 0 &&
-           strcmp(build_id, executable->build_id) == 0;
+    return module_check(info, executable, fd) == 0;
 }
 
 int executable_open(const struct bundle *bundle)
@@ -31,22 +29,23 @@ int executable_open(const struct bundle *bundle)
     const char *paths[] = {executable ? executable->path : "", record->exe};
     int error = -ENOENT;
 
-    if (record->exe_fd >= 0 && is_the_one(record->exe_fd, record->exe, executable)) {
+    if (record->exe_fd >= 0 && is_the_one(record->exe_fd, record->exe, info, executable)) {
         int fd = fcntl(record->exe_fd, F_DUPFD_CLOEXEC, 3);
 
         return fd < 0 ? -errno : fd;
     }
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        _cleanup_close_ int fd = paths[i][0] ? open_regular_at(AT_FDCWD, paths[i], 0) : -ENOENT;
+        _cleanup_close_ int fd =
+            paths[i][0] ? open_regular_in_root(record->root_fd, paths[i], 0) : -ENOENT;
 
-        if (fd >= 0 && is_the_one(fd, paths[i], executable))
+        if (fd >= 0 && is_the_one(fd, paths[i], info, executable))
             return take_fd(&fd);
         if (fd >= 0)
             error = -ESTALE;
         else if (fd != -ENOENT)
             error = fd;
         if (fd >= 0)
-            log_warning("%s was replaced since it ran (another build-id): it is not bundled",
+            log_warning("%s was replaced since it ran (it is another file now): it is not bundled",
                         paths[i]);
     }
     return log_errno(error, "the executable of pid %d is not to be had",

@@ -14,6 +14,18 @@
 int record_read(int fd, struct crash_record *ret);
 
 /*
+ * Begins the record of a process that lives, for a snapshot: empty, with no descriptors, and of
+ * this moment.
+ */
+void record_begin(struct crash_record *record, pid_t pid);
+
+/* Fills in what procfs tells of the process now: all that a held one's record has. */
+void record_look(struct crash_record *record);
+
+/* Closes a record's descriptors. */
+void record_close(struct crash_record *record);
+
+/*
  * PID 1 looks only now and then. What it saw of the process before an execve, or of another one
  * that had the same pid, is taken out of the record. At a process that is held it looked just then.
  *

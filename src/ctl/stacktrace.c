@@ -39,6 +39,8 @@ static void print_heading(FILE *out, const struct bundle *bundle)
     if (info->signo)
         fprintf(out, ", killed by signal %d (SIG%s)", info->signo,
                 sigabbrev_np(info->signo) ? sigabbrev_np(info->signo) : "?");
+    if (bundle->snapshot)
+        fputs(", a snapshot of the running process", out);
     if (info->knows_executable)
         fprintf(out, ", %s", info->modules[0].path);
     if (info->knows_executable && info->modules[0].build_id[0])
@@ -55,6 +57,7 @@ static void print_heading(FILE *out, const struct bundle *bundle)
 struct unwinding {
     const struct core_info *info;
     int text_fd, frames_fd;
+    enum log_level level;
 };
 
 /* Threads as text, the crashing one first; to be freed; NULL where there is no memory. */
@@ -110,7 +113,7 @@ static void tell_crashing_thread(const struct stack_thread *thread, void *contex
     for (const char *line = text ? text : ""; *line;) {
         const size_t length = strcspn(line, "\n");
 
-        log_error("%.*s", (int)length, line);
+        log_line(unwinding->level, "%.*s", (int)length, line);
         line += length + (line[length] == '\n');
     }
     (void)keep(unwinding, text, thread);
@@ -143,7 +146,8 @@ int stacktrace_unwind(const struct bundle *bundle, int memory_fd, int exe_fd,
 {
     _cleanup_close_ int text_fd = memfd_create("stacktrace", MFD_CLOEXEC);
     _cleanup_close_ int frames_fd = memfd_create("frames", MFD_CLOEXEC);
-    struct unwinding unwinding = {bundle->info, text_fd, frames_fd};
+    struct unwinding unwinding = {bundle->info, text_fd, frames_fd,
+                                  bundle->snapshot ? LEVEL_NOTICE : LEVEL_ERROR};
     int status = 0;
     pid_t pid;
     int r;
@@ -196,16 +200,19 @@ int stacktrace_start_gdb(struct stacktrace *trace, int core_fd, int exe_fd,
     /* The artifacts want their part of the time too. */
     unsigned seconds =
         collect_timeout && collect_timeout / 3 < GDB_SECONDS ? collect_timeout / 3 : GDB_SECONDS;
-    char core_path[48], exe_path[48];
+    const int root_fd = trace->bundle->info ? trace->bundle->info->root_fd : 0;
+    char core_path[48], exe_path[48], root_path[48];
     int r;
 
     trace->core_fd = core_fd;
     snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core_fd);
     snprintf(exe_path, sizeof(exe_path), "/proc/%d/fd/%d", getpid(), exe_fd);
+    snprintf(root_path, sizeof(root_path), "/proc/%d/fd/%d", getpid(), root_fd);
     trace->gdb_fd = memfd_create("gdb", MFD_CLOEXEC);
     if (trace->gdb_fd < 0)
         return -errno;
-    r = gdb_start(core_path, exe_fd >= 0 ? exe_path : NULL, trace->gdb_fd, &trace->gdb);
+    r = gdb_start(core_path, exe_fd >= 0 ? exe_path : NULL, root_fd > 0 ? root_path : NULL,
+                  trace->gdb_fd, &trace->gdb);
     if (r < 0)
         trace->gdb = 0;
     trace->gdb_deadline = monotonic_ns() + seconds * SECOND_NS;

@@ -253,6 +253,26 @@ void spool_release(struct spool *spool, const char *id)
         drop_claim(spool);
 }
 
+bool spool_abandon(struct spool *spool, const char *id)
+{
+    struct stat found;
+    bool is_whole;
+
+    is_whole = spool->claimed[0] &&
+               fstatat(spool->dir_fd, spool->claimed, &found, AT_SYMLINK_NOFOLLOW) == 0;
+    for (int kind = 0; spool->claimed[0] && kind < ARTIFACT_KINDS; kind++) {
+        file_name name, part;
+
+        if (make_name(id, artifact_suffixes[kind], name) < 0)
+            continue;
+        part_of(name, part);
+        (void)unlinkat(spool->dir_fd, part, 0);
+        if (!is_whole)
+            (void)unlinkat(spool->dir_fd, name, 0);
+    }
+    return is_whole;
+}
+
 /* A used-up quota is a full disk to whoever has another place to go. */
 static int quota_as_space(int error)
 {

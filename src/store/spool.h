@@ -8,6 +8,7 @@
  * Nothing here logs: a full or read-only spool is no error to a caller who has another place.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bundle/sink.h"
@@ -33,6 +34,14 @@ int spool_claim(struct spool *spool, const char *id);
 
 /* Gives a claimed id back: removes the .part unless a sink has taken it over. */
 void spool_release(struct spool *spool, const char *id);
+
+/*
+ * Removes what another process, to which this one left the claim of @id, had not finished: the
+ * .part files, and the bundle's artifacts unless its crash.json says that they are whole.
+ *
+ * Returns whether they are.
+ */
+bool spool_abandon(struct spool *spool, const char *id);
 
 /*
  * A sink that writes artifact @name; the spool must outlive it. The claimed id's first crash.json
