@@ -176,17 +176,17 @@ static bool cwd_unknown(const struct question *question)
                   question->settings->pattern, MEND_PATTERN);
 }
 
-/* The directory that the core was to be in, as far as the settings name it literally. */
-static void core_directory(const struct question *question, char *ret, size_t size)
+void core_directory(const struct crash_record *record, const struct core_settings *settings,
+                    char *ret, size_t size)
 {
-    const char *pattern = question->settings->pattern;
+    const char *pattern = settings->pattern;
     const size_t literal = strcspn(pattern, "%");
     const char *slash = memrchr(pattern, '/', literal);
 
     if (pattern[0] == '/')
         snprintf(ret, size, "%.*s", slash == pattern ? 1 : (int)(slash - pattern), pattern);
     else
-        snprintf(ret, size, "%s%s%.*s", question->record->cwd, slash ? "/" : "",
+        snprintf(ret, size, "%s%s%.*s", record->cwd, slash ? "/" : "",
                  slash ? (int)(slash - pattern) : 0, pattern);
 }
 
@@ -211,7 +211,7 @@ static bool directory_unusable(const struct question *question)
     struct statvfs system;
     struct stat file;
 
-    core_directory(question, path, sizeof(path));
+    core_directory(question->record, question->settings, path, sizeof(path));
     fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return answer(question,
@@ -265,8 +265,17 @@ static bool (*const explanations[])(const struct question *question) = {
     place_taken,
     cwd_unknown,
     directory_unusable,
-    undumpable,
+    undumpable, /* explains whatever is left */
 };
+#define N_EXPLANATIONS (sizeof(explanations) / sizeof(explanations[0]))
+
+static bool explain(const struct question *question, size_t n_explanations)
+{
+    for (size_t i = 0; i < n_explanations; i++)
+        if (explanations[i](question))
+            return true;
+    return false;
+}
 
 void why_no_core(const struct crash_record *record, const struct crash_facts *facts,
                  const struct core_settings *settings, const char *looked_for, const char *refused,
@@ -282,7 +291,25 @@ void why_no_core(const struct crash_record *record, const struct crash_facts *fa
         .size = size,
     };
 
-    for (size_t i = 0; i < sizeof(explanations) / sizeof(explanations[0]); i++)
-        if (explanations[i](&question))
-            return;
+    (void)explain(&question, N_EXPLANATIONS);
+}
+
+bool why_no_core_would_come(const struct crash_record *record, const struct crash_facts *facts,
+                            const struct core_settings *settings, char *ret, size_t size)
+{
+    char looked_for[PATH_MAX];
+    const struct question question = {
+        .record = record,
+        .facts = facts,
+        .settings = settings,
+        .looked_for = looked_for,
+        .refused = "",
+        .answer = ret,
+        .size = size,
+    };
+
+    if (core_pattern_expand(settings->pattern, settings->uses_pid, &CORE_PATTERN_SUBJECT_UNKNOWN,
+                            looked_for, sizeof(looked_for)) < 0)
+        looked_for[0] = '\0';
+    return explain(&question, N_EXPLANATIONS - 1);
 }

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "util/log.h"
-
 /* The three values, under the names that they have in each place. */
 static const struct part {
     const char *variable, *property;
@@ -30,7 +28,7 @@ static const struct part {
 struct place {
     const struct aws_profile *profile;
     enum aws_file file;
-    char name[PATH_MAX + 512];
+    char name[sizeof(((struct aws_credentials *)0)->place)];
 };
 
 /* Returns 1, 0 (not there) or -E2BIG. */
@@ -58,8 +56,8 @@ static bool is_clean(const char *value)
     return true;
 }
 
-/* Returns 1 (found), 0 (nothing there), or -EINVAL for half of it, logged. */
-static int look(const struct place *place, struct aws_credentials *ret)
+/* Returns 1 (found), 0 (nothing there), or -EINVAL for half of it, with the reason. */
+static int look(const struct place *place, struct aws_credentials *ret, char *why, size_t why_size)
 {
     bool found = false;
 
@@ -70,16 +68,19 @@ static int look(const struct place *place, struct aws_credentials *ret)
         int r = get_part(place, &parts[i], value);
 
         if (r < 0) {
-            log_error("%s in %s is longer than %zu bytes", name, place->name, parts[i].size - 1);
+            snprintf(why, why_size, "%s in %s is longer than %zu bytes", name, place->name,
+                     parts[i].size - 1);
             return -EINVAL;
         }
         if (r == 0 && parts[i].required && found) {
-            log_error("%s in %s is missing, though the key's id is there", name, place->name);
+            snprintf(why, why_size, "%s in %s is missing, though the key's id is there", name,
+                     place->name);
             return -EINVAL;
         }
         if (!is_clean(value)) {
-            log_error("%s in %s has a blank or control character in it; did a line's end slip in?",
-                      name, place->name);
+            snprintf(why, why_size,
+                     "%s in %s has a blank or control character in it; did a line's end slip in?",
+                     name, place->name);
             return -EINVAL;
         }
         if (r == 0 && parts[i].required)
@@ -89,30 +90,32 @@ static int look(const struct place *place, struct aws_credentials *ret)
     return 1;
 }
 
-int aws_credentials_find(const struct aws_profile *profile, struct aws_credentials *ret)
+int aws_credentials_find(const struct aws_profile *profile, struct aws_credentials *ret, char *why,
+                         size_t why_size)
 {
     char paths[AWS_FILES][PATH_MAX + 128];
     struct place place = {.profile = NULL, .name = "the environment"};
-    int r = look(&place, ret);
+    int r = look(&place, ret, why, why_size);
 
     place.profile = profile;
     for (place.file = 0; r == 0 && place.file < AWS_FILES; place.file++) {
         aws_profile_describe(profile, place.file, paths[place.file], sizeof(paths[0]));
         snprintf(place.name, sizeof(place.name), "profile %s of %s", aws_profile_name(profile),
                  paths[place.file]);
-        r = look(&place, ret);
+        r = look(&place, ret, why, why_size);
     }
     if (r < 0) {
         aws_credentials_wipe(ret);
         return r;
     }
     if (r == 0) {
-        log_error("no AWS credentials: AWS_ACCESS_KEY_ID is not set, and profile %s has no "
-                  "aws_access_key_id in %s or %s",
-                  aws_profile_name(profile), paths[AWS_FILE_CREDENTIALS], paths[AWS_FILE_CONFIG]);
+        snprintf(why, why_size,
+                 "no AWS credentials: AWS_ACCESS_KEY_ID is not set, and profile %s has no "
+                 "aws_access_key_id in %s or %s",
+                 aws_profile_name(profile), paths[AWS_FILE_CREDENTIALS], paths[AWS_FILE_CONFIG]);
         return -ENOKEY;
     }
-    log_info("AWS credentials are those of %s", place.name);
+    strcpy(ret->place, place.name);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "store/s3.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,6 +22,7 @@ int s3_open(const struct s3_settings *settings, struct s3 **ret)
 {
     _cleanup_aws_profile_ struct aws_profile *profile = NULL;
     _cleanup_(cleanup_s3) struct s3 *s3 = NULL;
+    char why[3 * PATH_MAX];
     int r;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -34,18 +36,18 @@ int s3_open(const struct s3_settings *settings, struct s3 **ret)
     r = aws_profile_load(&profile);
     if (r < 0)
         return log_errno(r, "cannot read the AWS profile");
-    r = s3_address_resolve(settings, profile, &s3->address);
-    if (r < 0)
+    r = s3_address_resolve(settings, profile, &s3->address, why, sizeof(why));
+    if (r == 0)
+        r = aws_credentials_find(profile, &s3->credentials, why, sizeof(why));
+    if (r < 0) {
+        log_error("%s", why);
         return r;
-    r = aws_credentials_find(profile, &s3->credentials);
-    if (r < 0)
-        return r;
+    }
+    log_info("AWS credentials are those of %s", s3->credentials.place);
     r = s3_prepare(s3);
     if (r < 0)
         return log_errno(r, "cannot prepare to send to S3");
 
-    snprintf(s3->destination, sizeof(s3->destination), "s3://%s%s%s", s3->address.bucket,
-             s3->address.prefix[0] != '\0' ? "/" : "", s3->address.prefix);
     log_info("S3 objects go to %s, region %s, by %s", s3->destination, s3->address.region,
              s3->address.base);
     *ret = take_ptr(s3);

@@ -10,7 +10,6 @@
 #include <curl/curl.h>
 
 #include "util/cleanup.h"
-#include "util/log.h"
 
 #define MAX_KEY_BYTES 1024
 
@@ -61,15 +60,17 @@ static bool has_dot_part(const char *key)
     return false;
 }
 
-static int resolve_bucket(const struct s3_settings *settings, struct s3_address *ret)
+static int resolve_bucket(const struct s3_settings *settings, struct s3_address *ret, char *why,
+                          size_t why_size)
 {
     const char *prefix = settings->key_prefix;
     size_t length;
 
     /* Old buckets have capital letters, underscores and up to 255 bytes. */
     if (!consists_of(settings->bucket, "-._") || strlen(settings->bucket) >= sizeof(ret->bucket)) {
-        log_error("S3_BUCKET must be a bucket's name alone, without s3:// or a path, but is '%s'",
-                  settings->bucket);
+        snprintf(why, why_size,
+                 "S3_BUCKET must be a bucket's name alone, without s3:// or a path, but is '%s'",
+                 settings->bucket);
         return -EINVAL;
     }
     strcpy(ret->bucket, settings->bucket);
@@ -79,20 +80,22 @@ static int resolve_bucket(const struct s3_settings *settings, struct s3_address 
     while (length > 0 && prefix[length - 1] == '/')
         length--;
     if (length > MAX_KEY_BYTES) {
-        log_error("S3_KEY_PREFIX is longer than the %d bytes of an S3 key", MAX_KEY_BYTES);
+        snprintf(why, why_size, "S3_KEY_PREFIX is longer than the %d bytes of an S3 key",
+                 MAX_KEY_BYTES);
         return -EINVAL;
     }
     memcpy(ret->prefix, prefix, length);
     ret->prefix[length] = '\0';
     if (has_dot_part(ret->prefix)) {
-        log_error("S3_KEY_PREFIX must not have '.' or '..' as a part, but is '%s'", ret->prefix);
+        snprintf(why, why_size, "S3_KEY_PREFIX must not have '.' or '..' as a part, but is '%s'",
+                 ret->prefix);
         return -EINVAL;
     }
     return 0;
 }
 
 static int resolve_region(const struct s3_settings *settings, const struct aws_profile *profile,
-                          bool is_aws, struct s3_address *ret)
+                          bool is_aws, struct s3_address *ret, char *why, size_t why_size)
 {
     static const char *const variables[] = {"AWS_REGION", "AWS_DEFAULT_REGION", NULL};
     const char *region = first_variable(variables);
@@ -108,11 +111,12 @@ static int resolve_region(const struct s3_settings *settings, const struct aws_p
     if (!region && !is_aws)
         region = "us-east-1";
     if (!region) {
-        log_error("the AWS region of bucket %s is not known: set AWS_REGION", ret->bucket);
+        snprintf(why, why_size, "the AWS region of bucket %s is not known: set AWS_REGION",
+                 ret->bucket);
         return -EINVAL;
     }
     if (!consists_of(region, "-") || strlen(region) >= sizeof(ret->region)) {
-        log_error("'%s' is no AWS region: correct AWS_REGION", region);
+        snprintf(why, why_size, "'%s' is no AWS region: correct AWS_REGION", region);
         return -EINVAL;
     }
     strcpy(ret->region, region);
@@ -164,43 +168,45 @@ static bool is_endpoint(const char *text)
            curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK;
 }
 
-static int make_custom_base(const char *endpoint, struct s3_address *ret)
+static int make_custom_base(const char *endpoint, struct s3_address *ret, char *why,
+                            size_t why_size)
 {
     size_t length = strlen(endpoint);
     int n;
 
     if (!is_endpoint(endpoint)) {
         /* Not shown: someone may have put a password into it. */
-        log_error("the S3 endpoint must look like https://host:port, without a user or a query: "
-                  "correct AWS_ENDPOINT_URL_S3");
+        snprintf(why, why_size,
+                 "the S3 endpoint must look like https://host:port, without a user or a query: "
+                 "correct AWS_ENDPOINT_URL_S3");
         return -EINVAL;
     }
     while (endpoint[length - 1] == '/')
         length--;
     n = snprintf(ret->base, sizeof(ret->base), "%.*s/%s", (int)length, endpoint, ret->bucket);
     if (n < 0 || (size_t)n >= sizeof(ret->base)) {
-        log_error("the S3 endpoint is longer than %zu bytes", sizeof(ret->base) - 1);
+        snprintf(why, why_size, "the S3 endpoint is longer than %zu bytes", sizeof(ret->base) - 1);
         return -EINVAL;
     }
     return 0;
 }
 
 int s3_address_resolve(const struct s3_settings *settings, const struct aws_profile *profile,
-                       struct s3_address *ret)
+                       struct s3_address *ret, char *why, size_t why_size)
 {
     static const char *const variables[] = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", NULL};
     const char *endpoint = first_variable(variables);
-    int r = resolve_bucket(settings, ret);
+    int r = resolve_bucket(settings, ret, why, why_size);
 
     if (r < 0)
         return r;
     if (!endpoint && settings->endpoint && settings->endpoint[0] != '\0')
         endpoint = settings->endpoint;
-    r = resolve_region(settings, profile, endpoint == NULL, ret);
+    r = resolve_region(settings, profile, endpoint == NULL, ret, why, why_size);
     if (r < 0)
         return r;
     if (endpoint)
-        return make_custom_base(endpoint, ret);
+        return make_custom_base(endpoint, ret, why, why_size);
     make_aws_base(ret);
     return 0;
 }

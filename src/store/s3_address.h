@@ -21,10 +21,12 @@ struct s3_address {
  * where the bucket's name has dots (no wildcard certificate covers them) or is no DNS label; a
  * custom one in path style.
  *
- * Returns 0 or -EINVAL; the reason and the mend are logged.
+ * @why  where that fails: the reason and the mend, for people
+ *
+ * Returns 0 or -EINVAL.
  */
 int s3_address_resolve(const struct s3_settings *settings, const struct aws_profile *profile,
-                       struct s3_address *ret);
+                       struct s3_address *ret, char *why, size_t why_size);
 
 /*
  * The URL of one object, percent-encoded once and fully: only unreserved characters (RFC 3986) and

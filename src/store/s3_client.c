@@ -22,6 +22,7 @@
 #define LOW_SPEED_BYTES 1024L
 #define LOW_SPEED_SECONDS 30L
 #define LONG_SECONDS 600L
+#define HASTY_SECONDS 7L
 
 /* One attempt; the context of libcurl's callbacks. */
 struct attempt {
@@ -93,7 +94,7 @@ static void take_header(const char *line, size_t size, const char *name, char *r
         line++;
     if (size >= ret_size)
         return;
-    for (; used < size && line[used] > ' ' && line[used] <= '~'; used++)
+    for (; used < size && line[used] >= ' ' && line[used] <= '~'; used++)
         ret[used] = line[used];
     ret[used == size ? used : 0] = '\0';
 }
@@ -109,6 +110,7 @@ static size_t on_header(char *line, size_t item, size_t n_items, void *context)
         memset(response, 0, sizeof(*response));
     take_header(line, size, "ETag", response->etag, sizeof(response->etag));
     take_header(line, size, "x-amz-bucket-region", response->region, sizeof(response->region));
+    take_header(line, size, "Date", response->date, sizeof(response->date));
     return size;
 }
 
@@ -120,6 +122,8 @@ int s3_prepare(struct s3 *s3)
     if (!curl)
         return -ENOMEM;
     s3->curl = curl;
+    snprintf(s3->destination, sizeof(s3->destination), "s3://%s%s%s", s3->address.bucket,
+             s3->address.prefix[0] != '\0' ? "/" : "", s3->address.prefix);
 
     snprintf(signature, sizeof(signature), "aws:amz:%s:s3", s3->address.region);
     if (curl_easy_setopt(curl, CURLOPT_AWS_SIGV4, signature) != CURLE_OK ||
@@ -137,6 +141,10 @@ int s3_prepare(struct s3 *s3)
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* all S3 speaks */
     curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's reply isn't S3's */
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* Else a DNS server that says nothing is waited for whatever the time-out is. */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, s3->is_hasty ? 1L : 0L);
+#endif
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
     curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
@@ -254,7 +262,10 @@ static int try_once(struct s3 *s3, const struct s3_request *request, const char 
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &attempt);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, request->takes_long ? 0L : LOW_SPEED_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, request->takes_long ? LONG_SECONDS : 0L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT,
+                     s3->is_hasty          ? HASTY_SECONDS
+                     : request->takes_long ? LONG_SECONDS
+                                           : 0L);
 
     code = curl_easy_perform(curl);
 
@@ -300,7 +311,7 @@ int s3_send(struct s3 *s3, const struct s3_request *request, struct s3_response 
         unsigned pause = pause_ms(attempt);
 
         r = try_once(s3, request, url, headers, ret);
-        if (r == 0 || !s3->failure.transient || attempt == MAX_ATTEMPTS)
+        if (r == 0 || !s3->failure.transient || attempt == MAX_ATTEMPTS || s3->is_hasty)
             return r;
         log_info("sending %s failed, trying again in %u ms (%u of %u): %s", request->name, pause,
                  attempt, MAX_ATTEMPTS - 1, s3->failure.words);

@@ -19,6 +19,7 @@ struct s3 {
     struct aws_credentials credentials;
     struct s3_address address;
     char destination[1536];    /* s3://bucket/prefix */
+    bool is_hasty;             /* somebody waits: one attempt of a few seconds for each request */
     struct s3_failure failure; /* of the last request that failed */
     char reply[S3_MAX_REPLY_BYTES];
     size_t reply_size;
@@ -46,11 +47,13 @@ struct s3_request {
 struct s3_response {
     char etag[128];
     char region[64];       /* x-amz-bucket-region */
+    char date[64];         /* the server's clock, as HTTP writes it */
     struct s3_reply reply; /* empty where @reply_root is NULL and nothing failed */
 };
 
 /*
- * Prepares s3->curl for address and credentials, which are there already. Nothing is sent yet.
+ * Prepares s3->curl and s3->destination for address and credentials, which are there already.
+ * Nothing is sent yet.
  *
  * libcurl keeps copies of the key that it frees without wiping them.
  *

@@ -1,0 +1,143 @@
+#include "ctl/explained.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/child.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#define PATIENCE_NS 10000000000ll
+
+/* All answers, each of which may be a path. */
+#define MOST_TEXT (64 * 1024)
+
+enum answer_kind { TEXT, YES_OR_NO, SECONDS };
+
+static const struct {
+    const char *key;
+    enum answer_kind kind;
+    size_t offset, size;
+} answers[] = {
+#define AT(field) offsetof(struct explained, field), sizeof(((struct explained *)0)->field)
+    {"version", TEXT, AT(version)},
+    {"program", TEXT, AT(program)},
+    {"program_path", TEXT, AT(program_path)},
+    {"capture_asked", TEXT, AT(capture_asked)},
+    {"capture", TEXT, AT(capture)},
+    {"why", TEXT, AT(why)},
+    {"core_expected", YES_OR_NO, AT(core_expected)},
+    {"mend", TEXT, AT(mend)},
+    {"not_traced", TEXT, AT(not_traced)},
+    {"not_traceable", TEXT, AT(not_traceable)},
+    {"corectl", TEXT, AT(corectl)},
+    {"has_corectl", YES_OR_NO, AT(has_corectl)},
+    {"cores_dir", TEXT, AT(cores_dir)},
+    {"bucket", TEXT, AT(bucket)},
+    {"key_prefix", TEXT, AT(key_prefix)},
+    {"region", TEXT, AT(region)},
+    {"endpoint", TEXT, AT(endpoint)},
+    {"run_id", TEXT, AT(run_id)},
+    {"config", TEXT, AT(config)},
+    {"collect_timeout", SECONDS, AT(collect_timeout)},
+    /* A refusal comes as a line of the log. */
+    {"coreinit: error", TEXT, AT(error)},
+#undef AT
+};
+
+static void take(struct explained *explained, size_t i, const char *value)
+{
+    void *field = (char *)explained + answers[i].offset;
+
+    switch (answers[i].kind) {
+    case TEXT:
+        snprintf(field, answers[i].size, "%s", value);
+        break;
+    case YES_OR_NO:
+        *(bool *)field = strcmp(value, "yes") == 0;
+        break;
+    case SECONDS:
+        *(uint32_t *)field = (uint32_t)strtoul(value, NULL, 10);
+        break;
+    }
+}
+
+static void read_line(struct explained *explained, const char *line)
+{
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        const size_t length = strlen(answers[i].key);
+
+        if (strncmp(line, answers[i].key, length) == 0 && strncmp(line + length, ": ", 2) == 0) {
+            take(explained, i, line + length + 2);
+            return;
+        }
+    }
+}
+
+static void read_answers(struct explained *explained, char *text)
+{
+    char *rest = NULL;
+
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        read_line(explained, line);
+}
+
+void explained_executable(pid_t pid, char *ret, size_t size)
+{
+    char self[PATH_MAX];
+    ssize_t n;
+
+    if (pid > 0) {
+        snprintf(ret, size, "/proc/%d/exe", pid);
+        return;
+    }
+    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[n > 0 ? n : 0] = '\0';
+    snprintf(ret, size, "%.*scoreinit",
+             (int)(strrchr(self, '/') ? strrchr(self, '/') + 1 - self : 0), self);
+}
+
+/* In the child. */
+static void execute(const char *executable, char *const *arguments, int out_fd)
+{
+    size_t n = 0;
+    char **words;
+
+    while (arguments[n])
+        n++;
+    words = calloc(n + 3, sizeof(*words));
+    if (!words || dup2(out_fd, STDOUT_FILENO) < 0 || dup2(out_fd, STDERR_FILENO) < 0)
+        _exit(127);
+    words[0] = (char *)"coreinit";
+    words[1] = (char *)"--explain";
+    memcpy(&words[2], arguments, n * sizeof(*words));
+    execv(executable, words);
+    dprintf(STDERR_FILENO, "coreinit: error: %s cannot be executed: %s\n", executable,
+            strerrordesc_np(errno));
+    _exit(127);
+}
+
+void explained_ask(const char *executable, char *const *arguments, struct explained *ret)
+{
+    _cleanup_close_ int out_fd = memfd_create("explained", MFD_CLOEXEC);
+    _cleanup_free_ char *text = calloc(1, MOST_TEXT);
+    int status = 0, r;
+    pid_t pid;
+
+    memset(ret, 0, sizeof(*ret));
+    pid = out_fd < 0 || !text ? -1 : fork();
+    if (pid == 0)
+        execute(executable, arguments, out_fd);
+    r = pid < 0 ? -errno : child_wait(pid, monotonic_ns() + PATIENCE_NS, &status);
+    if (r == 0 && pread_full(out_fd, text, MOST_TEXT - 1, 0) > 0)
+        read_answers(ret, text);
+    if (!ret->error[0] && (r < 0 || status != 0 || !ret->version[0]))
+        snprintf(ret->error, sizeof(ret->error), "%s",
+                 r < 0 ? strerrordesc_np(-r) : "it gave no answer");
+}

@@ -1,0 +1,49 @@
+#pragma once
+
+/* What coreinit says that it would do: the answers of `coreinit --explain`. */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct explained {
+    char error[512]; /* why there are no answers, "" where there are */
+
+    char version[32];
+    char program[256];
+    char program_path[PATH_MAX]; /* "" where there is no such program */
+    char capture_asked[16];      /* "auto", "kernel", "ptrace" or "off" */
+    char capture[16];            /* what that comes to */
+    char why[256];
+    char mend[256];          /* where no core is expected */
+    char not_traced[256];    /* where tracing was wanted: why it can't be */
+    char not_traceable[256]; /* why a child can't be traced here, "" where it can */
+    bool core_expected;
+    bool has_corectl;
+    char corectl[PATH_MAX];
+
+    char cores_dir[PATH_MAX];
+    char bucket[256];
+    char key_prefix[1025];
+    char region[64]; /* of the ini file, likewise the next */
+    char endpoint[1024];
+    char run_id[128];
+    char config[PATH_MAX];
+    uint32_t collect_timeout; /* seconds; 0: none */
+};
+
+/*
+ * Where coreinit's executable is.
+ *
+ * @pid  a coreinit that runs; 0: the one beside this executable
+ */
+void explained_executable(pid_t pid, char *ret, size_t size);
+
+/*
+ * Asks it, in this process's environment, working directory and user.
+ *
+ * @arguments  coreinit's, NULL-terminated, without its own name
+ * @ret        with @error where that fails
+ */
+void explained_ask(const char *executable, char *const *arguments, struct explained *ret);
