@@ -4,3 +4,16 @@
 
 /* corectl collect --record-fd N: bundles the crash that coreinit recorded. */
 int command_collect(int argc, char **argv);
+
+/* corectl doctor [--json] [--crash-test] [PID|--name NAME|-- [OPTIONS] PROGRAM]: what a crash would
+ * give. Exit status 0 only where it would be captured and delivered. */
+int command_doctor(int argc, char **argv);
+
+/* corectl attach (--name NAME | --pid PID): bundles the crashes of another container's process. */
+int command_attach(int argc, char **argv);
+
+/* corectl snapshot [PID|--name NAME] [--out DIR]: bundles a process that goes on. */
+int command_snapshot(int argc, char **argv);
+
+/* corectl gdb [PID|--name NAME] [-- GDB-ARGS...]: gdb on a process that coreinit may trace. */
+int command_gdb(int argc, char **argv);

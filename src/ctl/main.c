@@ -13,6 +13,15 @@ static const struct {
 } commands[] = {
     {"collect", command_collect,
      "collect --record-fd N    bundle a crash; coreinit calls this after one"},
+    {"attach", command_attach,
+     "attach (--name NAME | --pid PID) [OPTIONS]    bundle the crashes of another container's "
+     "process"},
+    {"doctor", command_doctor,
+     "doctor [--json] [--crash-test] [PID|--name NAME|-- PROGRAM]    say what a crash would give"},
+    {"snapshot", command_snapshot,
+     "snapshot [PID|--name NAME] [--out DIR]    bundle a process, which goes on running"},
+    {"gdb", command_gdb,
+     "gdb [PID|--name NAME] [-- ARGS...]    debug a process; coreinit traces it again afterwards"},
 };
 
 static void usage(FILE *out)
