@@ -41,15 +41,23 @@ class Bundle:
                        check=False)
         return where / "core"
 
-    def backtrace(self, where):
+    def gdb(self, where, command):
         """What gdb says of the unpacked bundle, with nothing taken from this machine."""
         core = self.unpack(where)
-        out = subprocess.run(["gdb", "-nx", "-batch", "-q", "-iex", "set debuginfod enabled off",
-                              "-ex", f"set sysroot {where / 'sysroot'}",
-                              "-ex", f"file {self.path('.executable')}",
-                              "-ex", f"core-file {core}", "-ex", "bt"],
-                             capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(["gdb", "-nx", "-batch", "-q", "-iex", "set debuginfod enabled off",
+                               "-ex", f"set sysroot {where / 'sysroot'}",
+                               "-ex", f"file {self.path('.executable')}",
+                               "-ex", f"core-file {core}", "-ex", command],
+                              capture_output=True, text=True, timeout=120).stdout
+
+    def backtrace(self, where):
+        """The stack of the thread that crashed."""
+        out = self.gdb(where, "bt")
         return out[out.rindex("#0 "):]
+
+    def stacks(self, where):
+        """Those of all threads."""
+        return self.gdb(where, "thread apply all bt")
 
     def core_entry(self):
         with zipfile.ZipFile(self.path(".core.zip")) as archive:

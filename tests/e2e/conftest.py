@@ -2,9 +2,6 @@
 
 import os
 import pathlib
-import pty
-import re
-import select
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +9,7 @@ import time
 
 import pytest
 from bundle import bundles
+from environment import clean_environment
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("COREINIT_BUILD", ROOT / "build"))
@@ -22,17 +20,6 @@ CORECTL = BUILD / "corectl"
 CRASH = BUILD / "tests/crash"
 
 AS_PID_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-# The machine's own settings must not reach a test.
-SETTINGS = ("COREINIT_", "TINI_", "S3_", "AWS_", "RUN_ID")
-
-
-def clean_environment(**extra):
-    env = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
-    env.pop("CURL_CA_BUNDLE", None)
-    env.pop("SSL_CERT_FILE", None)
-    env.update({k: str(v) for k, v in extra.items()})
-    return env
 
 
 class Runner:
@@ -82,37 +69,6 @@ def pid_of_init(process):
             return int(pids[0])
         time.sleep(0.01)
     raise AssertionError("no coreinit below unshare")
-
-
-class Terminal:
-    """coreinit in a session of its own on a pseudo terminal, as `docker run -it` starts it."""
-
-    def __init__(self, *command, cwd="/", env=None):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(cwd)
-            os.execve(command[0], list(map(str, command)), env or clean_environment())
-        self.seen = ""
-
-    def expect(self, pattern, timeout=20):
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            match = re.search(pattern, self.seen)
-            if match:
-                self.seen = self.seen[match.end():]
-                return match
-            if select.select([self.fd], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.fd, 4096).decode()
-                except OSError:
-                    break
-        raise AssertionError((pattern, self.seen))
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def status(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ class Request:
         if self.method == "POST":
             return "CreateMultipartUpload" if "uploads" in self.query else "CompleteMultipartUpload"
         if self.method == "DELETE":
-            return "AbortMultipartUpload"
+            return "AbortMultipartUpload" if "uploadId" in self.query else "DeleteObject"
         return "UploadPart" if "uploadId" in self.query else "PutObject"
 
 
@@ -274,7 +274,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.body is None and int(self.headers.get("Content-Length", 0)) > 0:
             self.close_connection = True  # the body's bytes may still come
         self.send_response_only(status)
-        for name, value in (headers or {}).items():
+        for name, value in {"Date": self.date_time_string(), **(headers or {})}.items():
             self.send_header(name, value)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
@@ -446,6 +446,10 @@ class StrictS3:
     def PutObject(self, request, key, body):
         self.objects[key] = body
         return 200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}
+
+    def DeleteObject(self, request, key, body):
+        self.objects.pop(key, None)
+        return 204, b"", {}
 
     def CreateMultipartUpload(self, request, key, body):
         upload_id = f"id {len(self.uploads)}/=&%<~.é"

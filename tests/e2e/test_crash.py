@@ -376,6 +376,13 @@ def test_a_cores_dir_that_cannot_be_is_told_and_the_core_stays(run):
     assert (run.cwd / "core").exists()
 
 
+def test_a_cores_dir_that_is_a_link_is_told_before_the_crash(run):
+    """corectl doesn't follow it."""
+    run.cores.symlink_to(run.cwd)
+    result = run("--", "true")
+    assert f"a crash will leave no bundle: {run.cores} can't be written" in result.stderr
+
+
 @pytest.mark.parametrize("size", ["16k", "400k"])
 def test_a_full_cores_dir_keeps_the_kernels_core(run, without_gdb, size):
     """Without a bucket there is no other place: the core is where the kernel left it."""

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from conftest import (AS_PID_1, BUILD, COREINIT, CRASH, SANITIZED, Terminal, clean_environment,
-                      pid_of_init)
+from conftest import AS_PID_1, BUILD, COREINIT, CRASH, SANITIZED, clean_environment, pid_of_init
+from terminal import Terminal
 
 # All that a process can catch, except SIGCHLD, which is the init's own.
 FORWARDED = sorted(set(signal.valid_signals()) -
@@ -82,7 +82,7 @@ def test_core_signals_that_someone_sends_go_to_the_program(run, signo):
 
 
 def test_a_stopped_program_does_not_stop_the_init(run):
-    init = run.start("-q", "--", "sh", "-c", "(sleep 0.5; kill -CONT 2) & kill -STOP $$; exit 5")
+    init = run.start("-q", "--", "sh", "-c", "(while sleep 0.5; do kill -CONT 2; done) & kill -STOP $$; exit 5")
     assert init.wait(timeout=20) == 5
 
 

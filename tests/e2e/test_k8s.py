@@ -12,8 +12,11 @@ import yaml
 
 TESTS = Path(__file__).resolve().parents[1]
 MANIFESTS = TESTS.parent / "k8s"
-COMMON, HOSTPATH, S3 = (
-    MANIFESTS / name for name in ("common.yaml", "fluent-bit-hostpath.yaml", "fluent-bit-s3.yaml")
+COMMON, HOSTPATH, S3, ATTACH = (
+    MANIFESTS / name
+    for name in (
+        "common.yaml", "fluent-bit-hostpath.yaml", "fluent-bit-s3.yaml", "sidecar-attach.yaml",
+    )
 )
 
 
@@ -42,12 +45,12 @@ def pod(deployment):
     return deployment["spec"]["template"]["spec"]
 
 
-def sidecar(deployment):
-    return next(c for c in pod(deployment)["containers"] if c["name"] == "fluent-bit")
+def sidecar(deployment, name="fluent-bit"):
+    return next(c for c in pod(deployment)["containers"] if c["name"] == name)
 
 
-def volume_at(deployment, path):
-    mount = next(m for m in sidecar(deployment)["volumeMounts"] if m["mountPath"] == path)
+def volume_at(deployment, path, name="fluent-bit"):
+    mount = next(m for m in sidecar(deployment, name)["volumeMounts"] if m["mountPath"] == path)
     assert not mount.get("readOnly")
     return next(v for v in pod(deployment)["volumes"] if v["name"] == mount["name"])
 
@@ -73,12 +76,20 @@ def test_the_check_itself_finds_mistakes(spoil, complaint):
     assert any(complaint in found for found in complaints([spoiled]))
 
 
-def test_the_selector_selects_the_pods(deployment):
+@pytest.fixture(params=[HOSTPATH, S3, ATTACH], ids=lambda path: path.stem)
+def any_deployment(request):
+    (manifest,) = load(request.param)
+    return manifest
+
+
+def test_the_selector_selects_the_pods(any_deployment):
+    deployment = any_deployment
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_every_reference_is_answered(deployment):
+def test_every_reference_is_answered(any_deployment):
+    deployment = any_deployment
     volumes = {v["name"] for v in pod(deployment)["volumes"]}
     for container in pod(deployment)["containers"]:
         assert {m["name"] for m in container["volumeMounts"]} <= volumes
@@ -116,3 +127,17 @@ def test_s3_only_takes_nothing_of_the_node():
     security = sidecar(deployment)["securityContext"]
     assert security["readOnlyRootFilesystem"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_sidecar_sees_the_process_that_it_attaches_to():
+    (deployment,) = load(ATTACH)
+    assert pod(deployment)["shareProcessNamespace"] is True
+    container = sidecar(deployment, "coreinit")
+    assert container["command"] == ["/opt/coreinit/bin/corectl", "attach", "--name", "fluent-bit"]
+    assert "SYS_PTRACE" in container["securityContext"]["capabilities"]["add"]
+    assert "emptyDir" in volume_at(deployment, "/cores", "coreinit")
+    environment = {e["name"]: e["value"] for e in container["env"] if "value" in e}
+    assert environment["S3_BUCKET"] and environment["AWS_REGION"]
+    assert environment["COREINIT_STOP_TIMEOUT"] == str(
+        pod(deployment)["terminationGracePeriodSeconds"])
+    assert "coreinit" not in sidecar(deployment)["image"], "the application's image is untouched"

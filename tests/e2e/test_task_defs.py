@@ -11,6 +11,7 @@ from botocore.validate import ParamValidator
 TASK_DEFS = Path(__file__).resolve().parents[2] / "task-defs"
 EC2 = TASK_DEFS / "ecs-ec2.json"
 FARGATE = TASK_DEFS / "ecs-fargate.json"
+ATTACH = TASK_DEFS / "ecs-fargate-attach.json"
 
 # What Fargate refuses, from "Amazon ECS task definition differences for Fargate".
 REFUSED_BY_FARGATE = {
@@ -98,8 +99,9 @@ def cores_volume(task_def):
     return next(v for v in task_def["volumes"] if v["name"] == mount["sourceVolume"])
 
 
-def test_the_api_takes_the_definition(task_def, request_shape):
-    assert complaints(task_def, request_shape) == ""
+@pytest.mark.parametrize("path", sorted(TASK_DEFS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_api_takes_the_definition(path, request_shape):
+    assert complaints(load(path), request_shape) == ""
 
 
 @pytest.mark.parametrize(
@@ -138,12 +140,16 @@ def test_the_log_router_can_dump_and_be_debugged(task_def):
 
 def test_bundles_have_somewhere_to_go(task_def):
     container = router(task_def)
+    check_destination(container)
+    assert cores_volume(task_def)
+    assert task_def["taskRoleArn"] != task_def["executionRoleArn"]
+
+
+def check_destination(container):
     environment = {e["name"]: e["value"] for e in container["environment"]}
     assert environment["S3_BUCKET"]
     assert environment["S3_KEY_PREFIX"] not in ("", "issue")
     assert environment["AWS_REGION"]
-    assert cores_volume(task_def)
-    assert task_def["taskRoleArn"] != task_def["executionRoleArn"]
 
 
 def test_the_router_does_not_log_through_itself(task_def):
@@ -170,11 +176,33 @@ def test_on_fargate_cores_is_efs():
     assert efs.get("rootDirectory", "/") == "/"
 
 
-def test_fargate_takes_the_definition():
-    task_def = load(FARGATE)
+@pytest.mark.parametrize("path", [FARGATE, ATTACH], ids=lambda path: path.stem)
+def test_fargate_takes_the_definition(path):
+    task_def = load(path)
     assert task_def["requiresCompatibilities"] == ["FARGATE"]
     assert task_def["networkMode"] == "awsvpc"
     assert int(task_def["memory"]) in FARGATE_MEMORY[task_def["cpu"]]
     assert not REFUSED_BY_FARGATE.intersection(all_keys(task_def))
     # The only capability that can be added there.
-    assert router(task_def)["linuxParameters"]["capabilities"]["add"] == ["SYS_PTRACE"]
+    added = [
+        container["linuxParameters"]["capabilities"]["add"]
+        for container in task_def["containerDefinitions"]
+        if "linuxParameters" in container
+    ]
+    assert added == [["SYS_PTRACE"]]
+
+
+def test_a_sidecar_sees_the_process_that_it_attaches_to():
+    task_def = load(ATTACH)
+    assert task_def["pidMode"] == "task"
+    (sidecar,) = [c for c in task_def["containerDefinitions"] if c["name"] == "coreinit"]
+    assert [*sidecar["entryPoint"], *sidecar["command"]] == [
+        "/opt/coreinit/bin/corectl", "attach", "--name", "fluent-bit"]
+    assert sidecar["essential"] is False, "its end is no reason to stop the task"
+    check_destination(sidecar)
+    (mount,) = sidecar["mountPoints"]
+    assert mount["containerPath"] == "/cores"
+    assert {"name": mount["sourceVolume"]} in task_def["volumes"]
+    environment = {e["name"]: e["value"] for e in sidecar["environment"]}
+    assert environment["COREINIT_STOP_TIMEOUT"] == str(sidecar["stopTimeout"])
+    assert "coreinit" not in router(task_def)["image"], "the application's image is untouched"

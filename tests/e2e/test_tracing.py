@@ -11,7 +11,8 @@ import time
 import pytest
 
 from bundle import bundles
-from conftest import COREINIT, CRASH, Terminal, pid_of_init
+from conftest import COREINIT, CRASH, pid_of_init
+from terminal import Terminal
 from tracing import (AS_IN_DOCKER, AS_USER, BY_PTRACE, LEAKY, TRACED, UNTRACED, children_of,
                      no_crash, wait_for)
 

@@ -146,10 +146,11 @@ def test_others_run_on_while_one_is_held(run, gate):
 
 
 def test_orphans_are_reaped_while_one_is_held(run, gate):
-    script = (f"{CRASH} segv & sleep 0.5; {CRASH} orphans 1000; sleep 0.3;"
-              " grep -l '^State:.Z' /proc/[0-9]*/status | wc -l; wait $!; echo $?")
+    script = (f"{CRASH} segv & sleep 0.5; {CRASH} orphans 1000;"
+              " while grep -q '^State:.Z' /proc/[0-9]*/status; do sleep 0.1; done;"
+              " echo reaped; wait $!; echo $?")
     init, _ = start(run, gate, "sh", "-c", script)
-    assert init.stdout.readline() == "0\n"
+    assert init.stdout.readline() == "reaped\n"
     out, _ = finish(init, gate)
     assert out == "139\n"
 

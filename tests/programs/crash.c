@@ -339,6 +339,7 @@ static int nodump(char **arguments)
 {
     if (prctl(PR_SET_DUMPABLE, 0) < 0)
         fail("cannot become undumpable");
+    sleep((unsigned)seconds_or(arguments[0], 0));
     return segv(arguments);
 }
 
@@ -399,7 +400,7 @@ static const struct mode {
     {"big-sparse", "BYTES", "segv with BYTES mapped of which three pages were touched", big_sparse},
     {"dontdump", "", "segv with 64 KiB of K, and 64 KiB of D that are MADV_DONTDUMP", dontdump},
     {"overflow", "", "recurse until the stack is full", overflow},
-    {"nodump", "", "segv after prctl(PR_SET_DUMPABLE, 0)", nodump},
+    {"nodump", "[SECONDS]", "segv SECONDS (0) after prctl(PR_SET_DUMPABLE, 0)", nodump},
     {"signals", "", "print \"ready\", then each signal received; SIGTERM ends it with 0",
      print_signals},
 };

@@ -133,6 +133,26 @@ static void a_cgroup_is_read_at_its_own_path_first(void **unused)
     assert_int_equal(container.memory_peak, 0);
 }
 
+static void files_that_the_kernel_can_drop_are_told_apart(void **unused)
+{
+    (void)unused;
+    struct container v2 = CONTAINER(
+        {"/proc/self/cgroup", "0::/\n"},
+        {"/sys/fs/cgroup/memory.stat", "anon 1\nfile 9\ninactive_file 4096\nactive_file 5\n"});
+    struct container v1 =
+        CONTAINER({"/proc/self/cgroup", "9:memory:/\n"},
+                  {"/sys/fs/cgroup/memory/memory.stat",
+                   "cache 9\ninactive_file 1\nhierarchical_memory_limit 7\ntotal_inactive_file "
+                   "8192\n"});
+    struct container damaged =
+        CONTAINER({"/proc/self/cgroup", "0::/\n"},
+                  {"/sys/fs/cgroup/memory.stat", "anon 1\ninactive_file_new 4096\n"});
+
+    assert_int_equal(v2.memory_cache, 4096);
+    assert_int_equal(v1.memory_cache, 8192);
+    assert_int_equal(damaged.memory_cache, 0);
+}
+
 static void the_innermost_of_nested_containers_is_told(void **unused)
 {
     (void)unused;
@@ -170,6 +190,37 @@ static void damaged_files_are_unknown(void **unused)
     assert_int_equal(container.memory_usage, 0);
     assert_int_equal(container.memory_limit, 0);
     assert_true(container.memory_peak == MEMORY_UNLIMITED);
+}
+
+static void another_containers_memory_is_its_own_and_its_pod_is_ours(void **unused)
+{
+    (void)unused;
+    static const char *const limits[] = {"memory.max", "memory/memory.limit_in_bytes"};
+    char root[] = "/tmp/bundle_container_test.XXXXXX", path[PATH_MAX], command[64];
+    _cleanup_close_ int root_fd = -1;
+    struct container container;
+
+    assert_non_null(mkdtemp(root));
+    for (size_t i = 0; i < 2; i++) { /* whatever this machine's version is */
+        _cleanup_close_ int fd = -1;
+
+        snprintf(path, sizeof(path), "%s/sys/fs/cgroup/%s", root, limits[i]);
+        make_folders(path);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write_text(fd, "4194304\n"), 0);
+    }
+    root_fd = open(root, O_PATH | O_CLOEXEC);
+    setenv("ECS_CONTAINER_METADATA_URI_V4", "http://169.254.170.2/v4/0a1b-527074092", 1);
+    setenv("POD_NAME", "pod", 1);
+    container_read_of(getpid(), root_fd, &container);
+    forget_environment(NULL);
+    snprintf(command, sizeof(command), "rm -r %s", root);
+    assert_int_equal(system(command), 0);
+
+    assert_string_equal(container.pod_name, "pod");
+    assert_int_equal(container.orchestrator, ORCHESTRATOR_ECS);
+    assert_string_equal(container.ecs_container, "");
+    assert_int_equal(container.memory_limit, 4194304);
 }
 
 static void ecs_is_known_by_its_metadata_address_of_which_the_id_is_kept(void **unused)
@@ -210,9 +261,11 @@ int main(void)
         cmocka_unit_test(docker_with_cgroup_v2_is_seen_from_within_its_namespace),
         cmocka_unit_test(docker_with_cgroup_v1_mounts_its_part_as_the_root),
         cmocka_unit_test(a_cgroup_is_read_at_its_own_path_first),
+        cmocka_unit_test(files_that_the_kernel_can_drop_are_told_apart),
         cmocka_unit_test(the_innermost_of_nested_containers_is_told),
         cmocka_unit_test(other_hex_is_no_container),
         cmocka_unit_test(damaged_files_are_unknown),
+        cmocka_unit_test(another_containers_memory_is_its_own_and_its_pod_is_ours),
         cmocka_unit_test(ecs_is_known_by_its_metadata_address_of_which_the_id_is_kept),
         cmocka_unit_test(kubernetes_names_are_read_from_the_downward_variables),
     };

@@ -127,6 +127,20 @@ static struct example *empty_crash(void)
     return example;
 }
 
+/* A process that goes on, and whose core was read from a copy of it. */
+static struct example *snapshot(struct snapshot_facts *facts)
+{
+    struct example *example = known_crash();
+
+    example->record.wait_code = example->record.wait_status = 0;
+    example->info.signo = example->info.crash_tid = 0;
+    example->info.has_siginfo = false;
+    example->bundle.capture_source = "ptrace";
+    *facts = (struct snapshot_facts){.pause_ms = 17.25, .method = "clone"};
+    example->bundle.snapshot = facts;
+    return example;
+}
+
 /* sh -c app: the shell exited with 139; the core and what was seen in /proc are app's. */
 static struct example *reported_crash(void)
 {
@@ -442,6 +456,46 @@ static void a_core_that_appeared_is_told_by_itself(void **unused)
     assert_true(json_is_false(value_at(json, "program")));
 }
 
+static void a_snapshot_has_no_signal_and_tells_its_pause(void **unused)
+{
+    (void)unused;
+    struct snapshot_facts facts;
+    _cleanup_free_ struct example *example = snapshot(&facts);
+    _cleanup_json_ json_t *json = account(example, true);
+
+    assert_texts(json, (const char *const[][2]){
+                           {"cause", "snapshot"},
+                           {"signal.name", NULL},
+                           {"signal.number", NULL},
+                           {"signal.code", NULL},
+                           {"exit_status", NULL},
+                           {"snapshot.method", "clone"},
+                           {"snapshot.why", NULL},
+                           {"thread", "flb-out"},
+                           {NULL, NULL},
+                       });
+    assert_integer(json, "tid", 9);
+    assert_true(json_real_value(value_at(json, "snapshot.pause_ms")) == 17.25);
+}
+
+static void the_pause_of_a_process_that_is_still_held_is_not_known_yet(void **unused)
+{
+    (void)unused;
+    struct snapshot_facts facts;
+    _cleanup_free_ struct example *example = snapshot(&facts);
+
+    facts = (struct snapshot_facts){
+        .pause_ms = -1, .began_ns = 1, .method = "held", .why = "memory is short"};
+    _cleanup_json_ json_t *early = account(example, false);
+    assert_texts(early, (const char *const[][2]){{"snapshot.pause_ms", NULL},
+                                                 {"snapshot.method", "held"},
+                                                 {"snapshot.why", "memory is short"},
+                                                 {NULL, NULL}});
+    snapshot_facts_end(&facts);
+    _cleanup_json_ json_t *whole = account(example, true);
+    assert_true(json_real_value(value_at(whole, "snapshot.pause_ms")) > 0);
+}
+
 static void what_could_not_be_read_of_the_process_is_counted(void **unused)
 {
     (void)unused;
@@ -677,6 +731,7 @@ static void every_account_is_what_the_schema_says(void **unused)
     const char *const argv[] = {"sh", "-c", command, NULL};
     _cleanup_json_ json_t *frames = make_frames(100);
     struct example *example = known_crash();
+    struct snapshot_facts facts;
     int status;
     pid_t pid;
 
@@ -686,6 +741,7 @@ static void every_account_is_what_the_schema_says(void **unused)
     write_account(folder, 1, empty_crash());
     write_account(folder, 2, reported_crash());
     write_account(folder, 3, appeared_crash());
+    write_account(folder, 24, snapshot(&facts));
     for (unsigned i = 4; i < 24; i++)
         write_account(folder, i, garbage_crash());
 
@@ -715,6 +771,8 @@ int main(void)
         cmocka_unit_test(top_frames_are_told),
         cmocka_unit_test(a_failing_sink_is_told),
         cmocka_unit_test(no_memory_is_told_at_every_allocation),
+        cmocka_unit_test(a_snapshot_has_no_signal_and_tells_its_pause),
+        cmocka_unit_test(the_pause_of_a_process_that_is_still_held_is_not_known_yet),
         cmocka_unit_test(every_account_is_what_the_schema_says),
     };
 

@@ -106,7 +106,7 @@ static void write_file(const struct folder *folder, const char *name, const void
 
 /* Writes libs.zip into the folder and unpacks it there as sysroot/. */
 static void unpack_libs(const struct folder *folder, const struct core_info *info, int core_fd,
-                        const char *exe_path, const char *root)
+                        const char *exe_path)
 {
     _cleanup_link_names_ struct link_names names = {0};
     struct memory_sink *memory = memory_sink(0);
@@ -114,7 +114,7 @@ static void unpack_libs(const struct folder *folder, const struct core_info *inf
 
     if (core_fd >= 0)
         assert_int_equal(link_names_read(info, core_fd, &names), 0);
-    assert_int_equal(libs_write(info, &names, exe_path, root, sink), 0);
+    assert_int_equal(libs_write(info, &names, exe_path, sink), 0);
     write_file(folder, "libs.zip", memory->data, memory->size);
     assert_int_equal(RUN(folder, "unzip.out", "unzip", "-q", "libs.zip", "-d", "sysroot"), 0);
 }
@@ -144,8 +144,8 @@ static void every_mapped_library_is_stored_at_its_own_path(void **state)
     size_t libraries = 0;
 
     assert_true(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
-    assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
-    unpack_libs(folder, info, -1, exe, "");
+    assert_int_equal(core_info_from_maps(maps_fd, -1, &info), 0);
+    unpack_libs(folder, info, -1, exe);
     for (size_t i = 0; i < info->n_modules; i++) {
         if (strcmp(info->modules[i].path, exe) == 0)
             continue;
@@ -172,6 +172,7 @@ static void what_is_not_the_mapped_file_any_more_is_left_out(void **state)
     _cleanup_free_ char *fifo = in_folder(folder, "fifo");
     _cleanup_free_ char *stored = in_folder(folder, "sysroot/same");
     _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
+    _cleanup_close_ int root_fd = open(folder->path, O_PATH | O_CLOEXEC);
     struct core_module modules[] = {
         module_of("/same", ""),
         module_of("/replaced", "00ff"),
@@ -199,7 +200,8 @@ static void what_is_not_the_mapped_file_any_more_is_left_out(void **state)
     assert_int_equal(symlink("same", link), 0);
     assert_int_equal(mkdir(directory, 0700), 0);
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    unpack_libs(folder, &info, -1, "/executable", folder->path);
+    info.root_fd = root_fd;
+    unpack_libs(folder, &info, -1, "/executable");
 
     for (size_t i = 1; i < info.n_modules; i++)
         assert_false(is_unpacked(folder, modules[i].path));
@@ -217,7 +219,7 @@ static void no_library_at_all_is_an_archive_all_the_same(void **unused)
     struct memory_sink *memory = memory_sink(0);
     _cleanup_sink_ struct sink *sink = &memory->sink;
 
-    assert_int_equal(libs_write(&info, &none, NULL, "", sink), 0);
+    assert_int_equal(libs_write(&info, &none, NULL, sink), 0);
     assert_int_equal(memory->size, 22);
 }
 
@@ -229,12 +231,12 @@ static void a_full_disk_is_told(void **unused)
     const struct link_names none = {0};
     int r = -ENOSPC;
 
-    assert_int_equal(core_info_from_maps(maps_fd, &info), 0);
+    assert_int_equal(core_info_from_maps(maps_fd, -1, &info), 0);
     for (unsigned fail_at = 1; r != 0; fail_at = 2 * fail_at + 1) {
         struct memory_sink *memory = memory_sink(fail_at);
         _cleanup_sink_ struct sink *sink = &memory->sink;
 
-        r = libs_write(info, &none, NULL, "", sink);
+        r = libs_write(info, &none, NULL, sink);
         assert_int_equal(r, memory->writes < fail_at ? 0 : -ENOSPC);
     }
 }
@@ -318,7 +320,7 @@ static void the_unpacked_archive_is_a_sysroot_for_gdb(void **state)
     dump_victim(folder, exe);
     core_fd = open(core, O_RDONLY | O_CLOEXEC);
     assert_int_equal(core_info_read(core_fd, &info), 0);
-    unpack_libs(folder, info, core_fd, NULL, "");
+    unpack_libs(folder, info, core_fd, NULL);
 
     _cleanup_free_ char *text = ask_gdb(folder, exe);
     assert_null(strstr(text, "Could not load shared library"));
@@ -463,7 +465,8 @@ static void files_are_stored_under_the_loaders_names_too(void **state)
 {
     const struct folder *folder = *state;
     static const char *const folders[] = {"usr", "usr/lib", "opt", "opt/bin", "opt/lib"};
-    static const char *const links[][2] = {{"usr/lib", "lib"}, {"libz.so.1.2", "usr/lib/libz.so"}};
+    static const char *const links[][2] = {{"usr/lib", "lib"},
+                                           {"/usr/lib/libz.so.1.2", "usr/lib/libz.so"}};
     struct image image = make_image();
     struct core_segment segment = {IMAGE_AT, IMAGE_AT + sizeof(image), 0, sizeof(image), false};
     struct core_module modules[] = {
@@ -480,6 +483,7 @@ static void files_are_stored_under_the_loaders_names_too(void **state)
     };
     _cleanup_close_ int core_fd = memfd_create("core", MFD_CLOEXEC);
     _cleanup_free_ char *exe = realpath("/proc/self/exe", NULL);
+    _cleanup_close_ int root_fd = open(folder->path, O_PATH | O_CLOEXEC);
     const struct folder nowhere = {""};
     size_t size;
     _cleanup_free_ char *program = read_file(&nowhere, exe + 1, &size);
@@ -499,7 +503,8 @@ static void files_are_stored_under_the_loaders_names_too(void **state)
     strcpy(image.names[1], "/opt/bin/../lib/libown.so");
     strcpy(image.names[2], "/opt//lib/./libother.so");
     assert_int_equal(write_all(core_fd, &image, sizeof(image)), 0);
-    unpack_libs(folder, &info, core_fd, NULL, folder->path);
+    info.root_fd = root_fd;
+    unpack_libs(folder, &info, core_fd, NULL);
 
     assert_true(is_unpacked(folder, "usr/lib/libz.so.1.2"));
     assert_true(is_unpacked(folder, "lib/libz.so"));

@@ -491,7 +491,7 @@ static void the_maps_of_a_process_tell_its_modules(void **state)
     (void)state;
     while ((n = read(maps, buffer, sizeof(buffer))) > 0)
         assert_int_equal(write_all(copy, buffer, (size_t)n), 0);
-    assert_int_equal(core_info_from_maps(copy, &info), 0);
+    assert_int_equal(core_info_from_maps(copy, -1, &info), 0);
     assert_int_equal(info->pid, 0);
     assert_false(info->knows_executable);
     own_path(path);
@@ -521,7 +521,7 @@ static void odd_lines_of_maps_are_understood_or_left_out(void **state)
 
     (void)state;
     assert_int_equal(write_text(fd, text), 0);
-    assert_int_equal(core_info_from_maps(fd, &info), 0);
+    assert_int_equal(core_info_from_maps(fd, -1, &info), 0);
     assert_int_equal(info->n_mappings, 3);
     assert_string_equal(info->mappings[0].path, "/with space and\nnewline");
     assert_true(info->mappings[0].executable);
@@ -547,7 +547,7 @@ static void a_file_mapped_as_data_too_is_one_module_where_its_code_is(void **sta
             "30000000-30001000 r--p 00000000 08:01 1 %s\n"  /* the loader's */
             "30001000-30002000 r-xp 00001000 08:01 1 %s\n", /* with code */
             path, path, path, path);
-    assert_int_equal(core_info_from_maps(fd, &info), 0);
+    assert_int_equal(core_info_from_maps(fd, -1, &info), 0);
     assert_int_equal(info->n_mappings, 4);
     assert_int_equal(info->n_modules, 1);
     assert_int_equal(info->modules[0].start, 0x30000000);

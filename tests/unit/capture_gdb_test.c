@@ -89,7 +89,7 @@ static void gdb_tells_the_stack_with_its_locals(void **state)
     assert_true(core_fd >= 0);
     snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core_fd);
     snprintf(exe_path, sizeof(exe_path), "/proc/%d/fd/%d", getpid(), exe_fd);
-    if (gdb_start(core_path, exe_path, out, &pid) == -ENOENT) {
+    if (gdb_start(core_path, exe_path, NULL, out, &pid) == -ENOENT) {
         print_message("skipped: there is no gdb\n");
         skip();
     }
@@ -128,7 +128,7 @@ static void gdb_gets_nothing_of_this_process(void **state)
                     "echo complaint >&2\n");
     assert_true(gdb_is_there());
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(gdb_start("/x/core", "/x/exe", out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", "/x/exe", NULL, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(30)), 0);
     signal(SIGPIPE, SIG_DFL);
 
@@ -161,7 +161,7 @@ static void no_other_descriptor_is_open_in_gdb(void **state)
 
     assert_true(inherited > 2);
     pretend(*state, "#!/bin/sh\nls -l /proc/$$/fd\n");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(30)), 0);
     assert_false(has(text_of(out), "/dev/zero"));
 }
@@ -173,7 +173,7 @@ static void gdb_that_hangs_is_killed_with_all_it_started(void **state)
     pid_t pid, helper = 0;
 
     pretend(*state, "#!/bin/sh\nsleep 1000 &\necho $!\nsleep 1000\n");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(1)), -ETIMEDOUT);
     assert_in_range(in_seconds(0) - begin, SECOND_NS / 2, 20 * SECOND_NS);
     helper = (pid_t)atoi(text_of(out));
@@ -197,14 +197,14 @@ static void gdb_that_dies_or_fails_is_told(void **state)
     pid_t pid;
 
     pretend(*state, "#!/bin/sh\nkill -SEGV $$\n");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(30)), -EIO);
     log = end_log();
     assert_true(has(log, "gdb was killed by signal 11"));
 
     pretend(*state, "#!/bin/sh\nexit 3\n");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(30)), -EIO);
     log = end_log();
@@ -218,7 +218,7 @@ static void gdb_that_never_stops_printing_is_stopped(void **state)
     pid_t pid;
 
     pretend(*state, "#!/bin/sh\nexec yes 0123456789012345678901234567890123456789\n");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(60)), -EIO);
     end_log();
@@ -235,7 +235,7 @@ static void without_gdb_there_is_none(void **state)
 
     setenv("PATH", *state, 1);
     assert_false(gdb_is_there());
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
 
     /* The working directory may be the crashed program's. */
     write_file(in_directory(*state, "gdb"), "#!/bin/sh\n", 10);
@@ -243,11 +243,11 @@ static void without_gdb_there_is_none(void **state)
     assert_int_equal(chdir(*state), 0);
     setenv("PATH", ".::", 1);
     assert_false(gdb_is_there());
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
     setenv("PATH", "", 1);
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
     unsetenv("PATH");
-    assert_int_equal(gdb_start("/x/core", NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
     assert_int_equal(chdir(cwd), 0);
     setenv("PATH", path, 1);
 }
@@ -340,6 +340,22 @@ static void long_lines_are_whole_and_endless_text_is_cut(void **state)
 
 #define GDB_TEST(name) cmocka_unit_test_setup_teardown(name, enter_directory, leave_pretence)
 
+static void its_version_is_one_line_or_nothing(void **state)
+{
+    char gdb[PATH_MAX], version[128];
+
+    (void)state;
+    if (gdb_find(gdb, sizeof(gdb)) < 0)
+        skip();
+    gdb_version(gdb, version, sizeof(version));
+    assert_memory_equal(version, "GNU gdb", strlen("GNU gdb"));
+    assert_null(strchr(version, '\n'));
+    gdb_version("/bin/false", version, sizeof(version));
+    assert_string_equal(version, "");
+    gdb_version("/nonexistent/gdb", version, sizeof(version));
+    assert_string_equal(version, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +371,7 @@ int main(void)
         cmocka_unit_test(start_up_noise_is_left_out),
         cmocka_unit_test(a_text_without_a_stack_is_told_apart),
         cmocka_unit_test(long_lines_are_whole_and_endless_text_is_cut),
+        cmocka_unit_test(its_version_is_one_line_or_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,7 +323,7 @@ static void a_process_that_was_killed_before_is_told(void **state)
     hold(*state, 0, write_to_null, &held);
     assert_int_equal(kill(held.record.pid, SIGKILL), 0);
     assert_int_equal(waitpid(held.record.pid, &status, __WALL), held.record.pid);
-    assert_int_equal(live_process_open(&held.record, &process), -ESRCH);
+    assert_int_equal(live_process_open(&held.record, NULL, &process), -ESRCH);
     let_go(&held);
 }
 
@@ -353,7 +353,7 @@ static int capture_what_forbids(const char *directory)
     snprintf(path, sizeof(path), "/proc/%d/mem", held.record.pid);
     if (open(path, O_RDONLY | O_CLOEXEC) >= 0)
         return 2; /* it isn't forbidden */
-    r = live_process_open(&held.record, &process);
+    r = live_process_open(&held.record, NULL, &process);
     if (r < 0)
         return 3;
     close(capture(process, in_directory(directory, "ours")));

@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #include "capture/live_process.h"
-#include "init/thread_note.h"
+#include "trace/thread_note.h"
 #include "util/proc_text.h"
 
 struct held {
@@ -216,7 +216,7 @@ UNUSED static struct live_process *open_live(const struct held *held)
 {
     struct live_process *process = NULL;
 
-    assert_int_equal(live_process_open(&held->record, &process), 0);
+    assert_int_equal(live_process_open(&held->record, NULL, &process), 0);
     return process;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 
 #include "capture/kernel_core.h"
+#include "capture/why_no_core.h"
 
 static char why[1024];
 
@@ -309,6 +310,60 @@ static void without_proc_no_core_can_be_trusted(void **state)
     expect("mount /proc");
 }
 
+/* Of this very process, as if it were being killed. */
+static bool foresee(const char *cwd, const char *pattern, uint64_t core_limit)
+{
+    struct core_settings settings = {0};
+    struct crash_record record;
+    struct crash_facts facts;
+
+    record_plain_crash(cwd, &record);
+    record.wait_code = CLD_KILLED;
+    facts = crash_facts_of(&record);
+    facts.core_limit = core_limit;
+    strcpy(settings.pattern, pattern);
+    why[0] = '\0';
+    return why_no_core_would_come(&record, &facts, &settings, why, sizeof(why));
+}
+
+static void before_a_crash_nothing_is_guessed(void **state)
+{
+    assert_false(foresee(*state, "core.%p", UINT64_MAX));
+    assert_string_equal(why, "");
+}
+
+static void before_a_crash_the_same_reasons_are_named(void **state)
+{
+    assert_true(foresee(*state, "|/bin/catch", UINT64_MAX));
+    expect("pipes cores to /bin/catch");
+    assert_true(foresee(*state, "core", 0));
+    expect("its core limit was 0 bytes");
+    assert_true(foresee(*state, "", UINT64_MAX));
+    expect("turns cores off");
+    assert_true(foresee(*state, "/nonexistent/%p/core", UINT64_MAX));
+    expect("/nonexistent, where core_pattern");
+}
+
+static void the_directory_is_named_as_far_as_it_is_literal(void **state)
+{
+    struct core_settings settings = {0};
+    struct crash_record record = {.cwd = "/work"};
+    const struct {
+        const char *pattern, *directory;
+    } cases[] = {
+        {"core", "/work"}, {"cores/core.%p", "/work/cores"},     {"%h/core", "/work"},
+        {"/core", "/"},    {"/var/cores/%e/core", "/var/cores"}, {"/var/core.%p", "/var"},
+    };
+    char directory[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        strcpy(settings.pattern, cases[i].pattern);
+        core_directory(&record, &settings, directory, sizeof(directory));
+        assert_string_equal(directory, cases[i].directory);
+    }
+}
+
 #define CORE_TEST(name) cmocka_unit_test_setup_teardown(name, enter_directory, leave_directory)
 
 int main(void)
@@ -331,6 +386,9 @@ int main(void)
         CORE_TEST(a_core_that_was_written_and_overwritten_is_called_so),
         CORE_TEST(sigkill_leaves_none_and_memory_is_the_usual_cause),
         CORE_TEST(without_proc_no_core_can_be_trusted),
+        CORE_TEST(before_a_crash_nothing_is_guessed),
+        CORE_TEST(before_a_crash_the_same_reasons_are_named),
+        CORE_TEST(the_directory_is_named_as_far_as_it_is_literal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@
 
 static struct s3_settings settings;
 static struct s3_address address;
+static char why[512];
 
 static int set_up(void **state)
 {
@@ -44,7 +45,7 @@ static int resolve(void)
     _cleanup_aws_profile_ struct aws_profile *profile = NULL;
 
     assert_int_equal(aws_profile_load(&profile), 0);
-    return s3_address_resolve(&settings, profile, &address);
+    return s3_address_resolve(&settings, profile, &address, why, sizeof(why));
 }
 
 static void assert_base(const char *expected)

@@ -178,12 +178,14 @@ static void write_file(const char *path, const char *text)
     assert_int_equal(write_text(fd, text), 0);
 }
 
+static char why[1024];
+
 static int find(struct aws_credentials *ret)
 {
     _cleanup_aws_profile_ struct aws_profile *profile = NULL;
 
     assert_int_equal(aws_profile_load(&profile), 0);
-    return aws_credentials_find(profile, ret);
+    return aws_credentials_find(profile, ret, why, sizeof(why));
 }
 
 #define BOTH(id) "aws_access_key_id=" id "\naws_secret_access_key=s-" id "\n"
@@ -196,6 +198,7 @@ static void assert_found(const char *id, const char *secret, const char *token)
     assert_string_equal(found.access_key_id, id);
     assert_string_equal(found.secret_access_key, secret);
     assert_string_equal(found.session_token, token);
+    assert_null(strstr(found.place, secret));
     aws_credentials_wipe(&found);
     assert_string_equal(found.secret_access_key, "");
 }
@@ -242,6 +245,34 @@ static void the_files_are_where_the_environment_says(void **state)
     assert_found("elsewhere", "s-elsewhere", "");
     unsetenv("AWS_SHARED_CREDENTIALS_FILE");
     assert_int_equal(find(&found), -ENOKEY);
+}
+
+static void the_place_is_told_where_they_were_found(void **state)
+{
+    struct aws_credentials found;
+
+    (void)state;
+    write_file("keys", "[deep]\n" BOTH("file"));
+    setenv("AWS_PROFILE", "deep", 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "keys", 1);
+    assert_int_equal(find(&found), 0);
+    assert_string_equal(found.place, "profile deep of keys");
+    setenv("AWS_ACCESS_KEY_ID", "env", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s-env", 1);
+    assert_int_equal(find(&found), 0);
+    assert_string_equal(found.place, "the environment");
+}
+
+static void what_is_missing_is_told_with_the_places(void **state)
+{
+    struct aws_credentials found;
+
+    (void)state;
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/keys", 1);
+    assert_int_equal(find(&found), -ENOKEY);
+    assert_non_null(strstr(why, "AWS_ACCESS_KEY_ID is not set"));
+    assert_non_null(strstr(why, "/nonexistent/keys (No such file or directory)"));
+    assert_string_equal(found.place, "");
 }
 
 static void half_a_key_is_an_error(void **state)
@@ -303,6 +334,8 @@ int main(void)
         FILE_TEST(the_environment_goes_before_the_files),
         FILE_TEST(the_credentials_file_goes_before_the_config_file),
         FILE_TEST(the_files_are_where_the_environment_says),
+        FILE_TEST(the_place_is_told_where_they_were_found),
+        FILE_TEST(what_is_missing_is_told_with_the_places),
         FILE_TEST(half_a_key_is_an_error),
         FILE_TEST(a_value_that_would_break_a_header_is_refused),
         FILE_TEST(a_file_that_never_ends_or_is_no_file_is_survived),

@@ -389,6 +389,43 @@ static void a_read_only_directory_is_told(void **state)
     assert_int_equal(umount("small"), 0);
 }
 
+/* As `corectl snapshot` leaves its claim to a child that may be killed. */
+static void what_a_killed_process_left_of_a_bundle_is_removed(void **state)
+{
+    struct spool *spool = spool_of(state);
+
+    assert_int_equal(spool_claim(spool, ID), 0);
+    make_file(ID ".stacktrace", "whole");
+    make_file(ID ".core.zip.part", "half");
+    make_file("another.core.zip.part", "half");
+    assert_false(spool_abandon(spool, ID));
+    assert_int_equal(access(ID ".stacktrace", F_OK), -1);
+    assert_int_equal(access(ID ".core.zip.part", F_OK), -1);
+    assert_int_equal(access(ID ".crash.json.part", F_OK), -1);
+    assert_holds("another.core.zip.part", "half");
+}
+
+static void a_bundle_that_is_whole_outlives_whoever_made_it(void **state)
+{
+    struct spool *spool = spool_of(state);
+
+    assert_int_equal(spool_claim(spool, ID), 0);
+    assert_int_equal(rename(ID ".crash.json.part", ID ".crash.json"), 0);
+    make_file(ID ".stacktrace", "whole");
+    make_file(ID ".stacktrace.part", "gdb's, half");
+    assert_true(spool_abandon(spool, ID));
+    assert_holds(ID ".stacktrace", "whole");
+    assert_int_equal(access(ID ".crash.json", F_OK), 0);
+    assert_int_equal(access(ID ".stacktrace.part", F_OK), -1);
+}
+
+static void what_was_never_claimed_is_not_abandoned(void **state)
+{
+    make_file(ID ".core.zip.part", "another's");
+    assert_false(spool_abandon(spool_of(state), ID));
+    assert_holds(ID ".core.zip.part", "another's");
+}
+
 int main(void)
 {
 #define SPOOL_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -411,6 +448,9 @@ int main(void)
         SPOOL_TEST(what_is_not_one_plain_file_is_not_read),
         SPOOL_TEST(a_full_disk_is_told_and_leaves_nothing),
         SPOOL_TEST(a_read_only_directory_is_told),
+        SPOOL_TEST(what_a_killed_process_left_of_a_bundle_is_removed),
+        SPOOL_TEST(a_bundle_that_is_whole_outlives_whoever_made_it),
+        SPOOL_TEST(what_was_never_claimed_is_not_abandoned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
