@@ -126,11 +126,13 @@ def test_cores_of_others_in_a_shared_directory_are_left_alone(run, without_gdb, 
 
 @pytest.mark.parametrize("name", ["%e.%h.%P", "%P"])
 def test_a_workers_core_in_a_shared_directory_is_bundled(run, tmp_path, sysctl, name):
-    """Its own parent reaps it, so that the core is all that tells of the crash."""
+    """Its own parent reaps it, so that the core is all that tells of the crash: were addresses
+    random, a look of PID 1's at the right moment would tell whose it is."""
     shared = tmp_path / "shared"
     shared.mkdir()
     sysctl(PATTERN, f"{shared}/core.{name}")
-    script = f"hostname some-container; exec {run.coreinit} -- sh -c 'cd /; {CRASH} segv; exit 1'"
+    script = (f"hostname some-container; exec setarch -R {run.coreinit} --"
+              f" sh -c 'cd /; {CRASH} segv; exit 1'")
     wrapper = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
     subprocess.run([*wrapper, "sh", "-c", script], cwd=run.cwd, env=run.environment(), timeout=60)
     bundle, = bundles(run.cores)
