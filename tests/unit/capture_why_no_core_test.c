@@ -347,12 +347,12 @@ static void before_a_crash_the_same_reasons_are_named(void **state)
 static void the_directory_is_named_as_far_as_it_is_literal(void **state)
 {
     struct core_settings settings = {0};
-    struct crash_record record = {.cwd = "/work"};
+    struct crash_record record = {.cwd = "/srv/app"};
     const struct {
         const char *pattern, *directory;
     } cases[] = {
-        {"core", "/work"}, {"cores/core.%p", "/work/cores"},     {"%h/core", "/work"},
-        {"/core", "/"},    {"/var/cores/%e/core", "/var/cores"}, {"/var/core.%p", "/var"},
+        {"core", "/srv/app"}, {"cores/core.%p", "/srv/app/cores"},  {"%h/core", "/srv/app"},
+        {"/core", "/"},       {"/var/cores/%e/core", "/var/cores"}, {"/var/core.%p", "/var"},
     };
     char directory[256];
 
