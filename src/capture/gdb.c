@@ -19,6 +19,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/own_path.h"
 
 #define MOST_OUTPUT_BYTES (64u << 20)
 #define VERSION_NS 5000000000ll
@@ -54,22 +55,6 @@ struct gdb_root {
     char settings[N_OF_ROOT][PATH_MAX];
 };
 
-/* The directory of this executable. Returns 0 or -errno. */
-static int own_directory(char *ret, size_t size)
-{
-    ssize_t n = readlink("/proc/self/exe", ret, size);
-    char *slash;
-
-    if (n < 0 || (size_t)n >= size)
-        return n < 0 ? -errno : -ENAMETOOLONG;
-    ret[n] = '\0';
-    slash = strrchr(ret, '/');
-    if (!slash)
-        return -ENOENT;
-    *slash = '\0';
-    return 0;
-}
-
 static bool has_gdb(const char *directory, int size, char *ret, size_t ret_size)
 {
     return (size_t)snprintf(ret, ret_size, "%.*s/gdb", size, directory) < ret_size &&
@@ -79,9 +64,8 @@ static bool has_gdb(const char *directory, int size, char *ret, size_t ret_size)
 int gdb_find(char *ret, size_t size)
 {
     const char *path = getenv("PATH");
-    char own[PATH_MAX];
 
-    if (own_directory(own, sizeof(own)) == 0 && has_gdb(own, (int)strlen(own), ret, size))
+    if (own_path("gdb", ret, size) == 0 && access(ret, X_OK) == 0)
         return 0;
     while (path && *path) {
         const size_t part = strcspn(path, ":");

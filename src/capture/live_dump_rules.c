@@ -1,7 +1,12 @@
 #include "capture/live_dump_rules.h"
 
 #include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "util/io.h"
 
 /* Bits of coredump_filter. */
 enum {
@@ -17,6 +22,16 @@ enum {
 /* Shared memory up to here is read whole: that may make pages, but another process may have filled
  * them, which this one's page tables don't tell. */
 #define MOST_SHARED_MADE (64ull << 20)
+
+unsigned live_dump_filter(pid_t tid)
+{
+    char path[48], text[16];
+
+    snprintf(path, sizeof(path), "/proc/%d/coredump_filter", tid);
+    if (read_text_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
+        return DUMP_FILTER_DEFAULT;
+    return (unsigned)strtoul(text, NULL, 16);
+}
 
 static bool ends_with(const char *text, const char *end)
 {

@@ -2,11 +2,16 @@
 
 /* What of a process's memory belongs to its core: vma_dump_size() of the kernel's fs/coredump.c. */
 
+#include <sys/types.h>
+
 #include "capture/live_mappings.h"
 #include "capture/live_memory.h"
 
 /* What coreinit gives its program, and what is assumed where the process's own can't be read. */
 #define DUMP_FILTER_DEFAULT 0x37u
+
+/* What /proc/TID/coredump_filter says, else the default. */
+unsigned live_dump_filter(pid_t tid);
 
 /*
  * Sets the core's part of each mapping.

@@ -30,16 +30,6 @@ static int open_proc(const struct crash_record *record, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-static unsigned read_filter(const struct crash_record *record)
-{
-    char path[64], text[16];
-
-    snprintf(path, sizeof(path), "/proc/%d/coredump_filter", record->crash_tid);
-    if (read_text_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
-        return DUMP_FILTER_DEFAULT;
-    return (unsigned)strtoul(text, NULL, 16);
-}
-
 static int open_memory(struct live_process *process)
 {
     struct live_tables *tables = process->tables;
@@ -230,7 +220,7 @@ int live_tables_lay_out(struct live_process *process)
     r = read_details(process);
     if (r < 0)
         return r;
-    live_dump_rules_apply(&tables->mappings, read_filter(tables->record), &memory);
+    live_dump_rules_apply(&tables->mappings, live_dump_filter(tables->record->crash_tid), &memory);
     r = live_layout_add_mappings(&tables->layout, &tables->mappings, &pages);
     if (r < 0)
         return r;

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "trace/holding.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -42,11 +43,9 @@ static int try_threads(const struct call_site *site, pid_t pid, bool sleeping, i
 {
     struct pid_reader threads;
     int r = -EBUSY;
-    char path[32];
     pid_t tid;
 
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while (*tries < MOST_TRIES && (tid = pid_reader_next(&threads))) {
             bool sleeps = false;
             int possible = injected_call_possible(site, tid, &sleeps);
@@ -70,11 +69,9 @@ static bool is_stub_in_use(const struct call_site *site, pid_t pid)
 {
     struct pid_reader threads;
     bool is_in_use = false, sleeps;
-    char path[32];
     pid_t tid;
 
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while ((tid = pid_reader_next(&threads)))
             is_in_use |= injected_call_possible(site, tid, &sleeps) == -ESTALE;
     pid_reader_close(&threads);
@@ -92,22 +89,6 @@ static int call_in_process(const struct call_site *site, pid_t pid, struct attem
     return r == -EBUSY || r == -EINTR || r == -ESRCH
                ? try_threads(site, pid, false, &tries, attempt)
                : r;
-}
-
-static pid_t any_stopped_thread(pid_t pid)
-{
-    struct pid_reader threads;
-    unsigned long message;
-    pid_t tid, found = 0;
-    char path[32];
-
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
-        while (!found && (tid = pid_reader_next(&threads)))
-            if (ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0)
-                found = tid;
-    pid_reader_close(&threads);
-    return found;
 }
 
 /* Its files are shared with the process, so that closing one there closes it; but should the
@@ -143,7 +124,7 @@ int process_clone_make(pid_t pid, struct process_clone *ret, char *why, size_t w
     int r;
 
     *ret = (struct process_clone){0};
-    r = call_site_find(any_stopped_thread(pid), &ret->site);
+    r = call_site_find(holding_stopped_thread(pid), &ret->site);
     if (r < 0) {
         snprintf(why, why_size, "no place for a system call in it: %s",
                  r == -ENOTSUP ? "not on this machine" : strerrordesc_np(-r));

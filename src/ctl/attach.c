@@ -14,25 +14,10 @@
 #include "ctl/commands.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/own_path.h"
 
 /* As this command is called, and as coreinit calls it. */
 static const char *const options[][2] = {{"--name", "--attach-name"}, {"--pid", "--attach-pid"}};
-
-/* coreinit lies beside this executable. */
-static int find_coreinit(char *ret, size_t size)
-{
-    ssize_t n = readlink("/proc/self/exe", ret, size);
-    char *slash;
-
-    if (n <= 0 || (size_t)n >= size)
-        return n < 0 ? -errno : -ENAMETOOLONG;
-    ret[n] = '\0';
-    slash = strrchr(ret, '/');
-    if (!slash || (size_t)(slash + 1 - ret) + sizeof("coreinit") > size)
-        return -ENAMETOOLONG;
-    strcpy(slash + 1, "coreinit");
-    return 0;
-}
 
 int command_attach(int argc, char **argv)
 {
@@ -48,7 +33,7 @@ int command_attach(int argc, char **argv)
         log_error("usage: corectl attach (--name NAME | --pid PID) [OPTIONS of coreinit]");
         return 1;
     }
-    r = arguments ? find_coreinit(coreinit, sizeof(coreinit)) : -ENOMEM;
+    r = arguments ? own_path("coreinit", coreinit, sizeof(coreinit)) : -ENOMEM;
     if (r < 0) {
         log_errno(r, "cannot find coreinit");
         return 1;

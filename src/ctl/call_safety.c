@@ -94,7 +94,6 @@ bool call_is_safe(const struct target *target, char *why, size_t why_size)
     struct seccomp_state own = {0};
     struct pid_reader threads;
     bool is_safe = !handles_page_faults(target->pid);
-    char path[32];
     pid_t tid;
 
     if (!is_safe)
@@ -104,8 +103,7 @@ bool call_is_safe(const struct target *target, char *why, size_t why_size)
         own.filters += target->coreinit && has_open(target->coreinit, "anon_inode:seccomp notify");
     else
         own.filters = 0;
-    snprintf(path, sizeof(path), "/proc/%d/task", target->pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, target->pid) == 0)
         while (is_safe && (tid = pid_reader_next(&threads)))
             is_safe = is_thread_safe(tid, own.filters, why, why_size);
     pid_reader_close(&threads);

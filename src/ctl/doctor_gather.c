@@ -25,8 +25,6 @@
 #include "util/log.h"
 #include "util/proc_text.h"
 
-#define MOST_ARGUMENTS ((size_t)2 << 20)
-
 /*
  * corectl may be anything here: run by `docker exec` beside coreinit, or as its program, or in its
  * place, as the container's first process.
@@ -56,30 +54,6 @@ static int find_subject(pid_t pid, const char *name, struct doctor *doctor)
     return 0;
 }
 
-/* What it was started with, without its own name: one block, the texts behind the pointers. */
-static char **read_arguments(pid_t pid)
-{
-    _cleanup_free_ char *text = malloc(MOST_ARGUMENTS);
-    size_t n = 0, n_words = 0;
-    char **words, *copy;
-    char path[32];
-    ssize_t length;
-
-    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-    length = text ? read_text_at(AT_FDCWD, path, text, MOST_ARGUMENTS) : -ENOMEM;
-    if (length <= 0)
-        return NULL;
-    for (ssize_t i = 0; i <= length; i++)
-        n_words += text[i] == '\0';
-    words = calloc(1, n_words * sizeof(*words) + (size_t)length + 1);
-    if (!words)
-        return NULL;
-    copy = memcpy(words + n_words, text, (size_t)length + 1);
-    for (ssize_t at = (ssize_t)strlen(copy) + 1; at < length; at += (ssize_t)strlen(copy + at) + 1)
-        words[n++] = copy + at;
-    return words;
-}
-
 static void ask_coreinit(char *const *words, struct doctor *doctor)
 {
     static char *const no_words[] = {(char *)"/proc/self/exe", NULL};
@@ -88,7 +62,7 @@ static void ask_coreinit(char *const *words, struct doctor *doctor)
     char executable[PATH_MAX];
 
     if (coreinit)
-        words = own_words = read_arguments(coreinit);
+        words = own_words = explained_arguments(coreinit);
     explained_executable(coreinit, executable, sizeof(executable));
     explained_ask(executable, words && words[0] ? words : no_words, &doctor->coreinit);
     if (!doctor->coreinit.error[0] && strcmp(doctor->coreinit.version, COREINIT_VERSION) != 0)

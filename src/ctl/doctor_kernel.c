@@ -10,6 +10,7 @@
 
 #include "capture/why_no_core.h"
 #include "ctl/doctor.h"
+#include "trace/identity.h"
 #include "util/io.h"
 #include "util/proc_text.h"
 
@@ -222,16 +223,6 @@ void check_capabilities(const struct doctor *doctor, struct finding *ret)
                            "that coreinit doesn't trace; corectl gdb for those that it does.");
 }
 
-/* 0 to 3; -1: this kernel has no Yama. */
-static int read_yama(void)
-{
-    char text[16];
-
-    return read_text_at(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof(text)) > 0
-               ? atoi(text)
-               : -1;
-}
-
 /* Tracing is the way out where the kernel gives no core: without it there is none. */
 static enum check_state state_without_tracing(const struct doctor *doctor)
 {
@@ -257,8 +248,8 @@ void check_seccomp(const struct doctor *doctor, struct finding *ret)
                            "writes none.");
         return;
     }
-    finding_is(ret, read_yama() >= 2 ? CHECK_WARNING : state_without_tracing(doctor), "%s",
-               not_traceable);
+    finding_is(ret, identity_yama_scope() >= 2 ? CHECK_WARNING : state_without_tracing(doctor),
+               "%s", not_traceable);
     finding_means(ret, "A core comes from the kernel or not at all.");
     finding_mend(ret,
                  "--security-opt seccomp=PROFILE that allows ptrace(2); the default one does "
@@ -270,7 +261,7 @@ void check_seccomp(const struct doctor *doctor, struct finding *ret)
 
 void check_yama(const struct doctor *doctor, struct finding *ret)
 {
-    const int scope = read_yama();
+    const int scope = identity_yama_scope();
 
     if (scope < 2) {
         if (scope < 0)

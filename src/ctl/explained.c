@@ -12,6 +12,10 @@
 #include "util/child.h"
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "util/own_path.h"
+
+/* Linux takes no more (execve(2)), unless the stack may be larger than it usually is. */
+#define MOST_ARGUMENT_BYTES ((size_t)2 << 20)
 
 #define PATIENCE_NS 10000000000ll
 
@@ -90,17 +94,34 @@ static void read_answers(struct explained *explained, char *text)
 
 void explained_executable(pid_t pid, char *ret, size_t size)
 {
-    char self[PATH_MAX];
-    ssize_t n;
-
-    if (pid > 0) {
+    if (pid > 0)
         snprintf(ret, size, "/proc/%d/exe", pid);
-        return;
-    }
-    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[n > 0 ? n : 0] = '\0';
-    snprintf(ret, size, "%.*scoreinit",
-             (int)(strrchr(self, '/') ? strrchr(self, '/') + 1 - self : 0), self);
+    else
+        (void)own_path("coreinit", ret, size);
+}
+
+/* One block, the texts behind the pointers. */
+char **explained_arguments(pid_t coreinit)
+{
+    _cleanup_free_ char *text = malloc(MOST_ARGUMENT_BYTES);
+    size_t n = 0, n_words = 0;
+    char **words, *copy;
+    char path[32];
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", coreinit);
+    length = text ? read_text_at(AT_FDCWD, path, text, MOST_ARGUMENT_BYTES) : -ENOMEM;
+    if (length <= 0)
+        return NULL;
+    for (ssize_t i = 0; i <= length; i++)
+        n_words += text[i] == '\0';
+    words = calloc(1, n_words * sizeof(*words) + (size_t)length + 1);
+    if (!words)
+        return NULL;
+    copy = memcpy(words + n_words, text, (size_t)length + 1);
+    for (ssize_t at = (ssize_t)strlen(copy) + 1; at < length; at += (ssize_t)strlen(copy + at) + 1)
+        words[n++] = copy + at;
+    return words;
 }
 
 /* In the child. */

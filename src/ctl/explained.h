@@ -41,6 +41,12 @@ struct explained {
 void explained_executable(pid_t pid, char *ret, size_t size);
 
 /*
+ * What a coreinit that runs was started with, without its own name: NULL-terminated, to be freed.
+ * NULL where that can't be read.
+ */
+char **explained_arguments(pid_t coreinit);
+
+/*
  * Asks it, in this process's environment, working directory and user.
  *
  * @arguments  coreinit's, NULL-terminated, without its own name

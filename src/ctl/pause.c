@@ -54,15 +54,6 @@ static int open_memory(pid_t pid, int *ret_mem_fd, int *ret_smaps_fd, int *ret_p
     return *ret_mem_fd < 0 ? *ret_mem_fd : *ret_smaps_fd < 0 ? *ret_smaps_fd : 0;
 }
 
-static unsigned read_filter(pid_t pid)
-{
-    char path[48], text[16];
-
-    snprintf(path, sizeof(path), "/proc/%d/coredump_filter", pid);
-    return read_text_at(AT_FDCWD, path, text, sizeof(text)) > 0 ? (unsigned)strtoul(text, NULL, 16)
-                                                                : DUMP_FILTER_DEFAULT;
-}
-
 static uint64_t within(uint64_t room, const struct container *container)
 {
     const uint64_t used = container->memory_usage - container->memory_cache;
@@ -119,44 +110,17 @@ static int tell_end(const struct target *target)
 /* Says why a process can't be traced. */
 static int refuse(const struct target *target, int error)
 {
-    char scope[8] = "0";
-
     if (error == -ESRCH || error == -ENOENT)
         return tell_end(target);
     if (error != -EPERM && error != -EACCES)
         return log_errno(error, "%s (pid %d) can't be traced", target->name, target->pid);
-    (void)read_text_at(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", scope, sizeof(scope));
     log_error("%s (pid %d) can't be traced: %s; give this container CAP_SYS_PTRACE (docker run "
               "--cap-add SYS_PTRACE), or run corectl as the process's user (docker exec --user)",
               target->name, target->pid,
-              scope[0] != '0' ? "Yama forbids it (kernel.yama.ptrace_scope is not 0)"
-                              : "it is another user's, undumpable, or has more privileges");
+              identity_yama_scope() > 0
+                  ? "Yama forbids it (kernel.yama.ptrace_scope is not 0)"
+                  : "it is another user's, undumpable, or has more privileges");
     return error;
-}
-
-static bool is_stopped(pid_t tid)
-{
-    unsigned long message;
-
-    return ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0;
-}
-
-/* The thread that comes first in the core: the leader, unless that has ended or can't be stopped.
- */
-static pid_t first_thread(pid_t pid)
-{
-    struct pid_reader threads;
-    pid_t tid, found = is_stopped(pid) ? pid : 0;
-    char path[32];
-
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (!found && pid_reader_open(&threads, path) == 0) {
-        while (!found && (tid = pid_reader_next(&threads)))
-            if (is_stopped(tid))
-                found = tid;
-        pid_reader_close(&threads);
-    }
-    return found;
 }
 
 /* Nothing else keeps all threads from being stopped, but their end. */
@@ -214,7 +178,7 @@ static int make_clone(struct pause *pause, bool is_safe)
 static int list_copy(struct pause *pause, bool is_whole)
 {
     return process_copy_list(pause->smaps_fd, pause->mem_fd, pause->pagemap_fd,
-                             read_filter(pause->target->pid), is_whole, &pause->copy);
+                             live_dump_filter(pause->target->pid), is_whole, &pause->copy);
 }
 
 /* Whether there is memory for the whole copy, apart from what it has. */
@@ -292,7 +256,7 @@ static int take(struct pause *pause, bool is_safe, struct crash_record *record)
     const pid_t pid = pause->target->pid;
     int r;
 
-    record->crash_tid = first_thread(pid);
+    record->crash_tid = holding_stopped_thread(pid);
     if (!record->crash_tid && !is_uninterruptible(pid))
         return tell_end(pause->target);
     if (!record->crash_tid) {

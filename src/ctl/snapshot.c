@@ -37,10 +37,6 @@
 /* How often memory is looked at, and threads that couldn't be stopped. */
 #define WATCH_INTERVAL_MS 50
 
-/* coreinit's own command line, as far as it is of interest. */
-#define MOST_ARGUMENTS 128
-#define MOST_ARGUMENT_BYTES (32 * 1024)
-
 struct snapshot {
     struct target target;
     struct crash_record record;
@@ -69,25 +65,15 @@ static int set_directory(const char *out, char ret[PATH_MAX])
 static int read_settings(struct snapshot *snapshot, const char *out)
 {
     struct crash_settings *settings = &snapshot->record.settings;
-    char path[PATH_MAX], text[MOST_ARGUMENT_BYTES + 1] = "", *arguments[MOST_ARGUMENTS + 1] = {0};
+    char *const name_alone[] = {snapshot->target.name, NULL};
+    _cleanup_free_ char **arguments = NULL;
     static struct explained explained;
-    size_t n = 0;
+    char path[PATH_MAX];
 
-    if (snapshot->target.coreinit) {
-        _cleanup_close_ int fd = -1;
-        ssize_t size;
-
-        snprintf(path, sizeof(path), "/proc/%d/cmdline", snapshot->target.coreinit);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        size = fd < 0 ? 0 : read_full(fd, text, MOST_ARGUMENT_BYTES);
-        for (ssize_t at = (ssize_t)strlen(text) + 1; at < size && n < MOST_ARGUMENTS;
-             at += (ssize_t)strlen(text + at) + 1)
-            arguments[n++] = text + at;
-    }
-    if (n == 0)
-        arguments[0] = snapshot->target.name;
+    if (snapshot->target.coreinit)
+        arguments = explained_arguments(snapshot->target.coreinit);
     explained_executable(0, path, sizeof(path));
-    explained_ask(path, arguments, &explained);
+    explained_ask(path, arguments && arguments[0] ? arguments : name_alone, &explained);
     if (explained.error[0]) {
         log_error("where the snapshot is to go isn't known: %s", explained.error);
         return -EINVAL;

@@ -170,11 +170,9 @@ static bool is_let_go(const struct target *target)
 {
     struct pid_reader threads;
     bool is_free = true;
-    char path[32];
     pid_t tid;
 
-    snprintf(path, sizeof(path), "/proc/%d/task", target->pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, target->pid) == 0)
         while ((tid = pid_reader_next(&threads)))
             is_free &= tracee_tracer(tid) != target->coreinit;
     pid_reader_close(&threads);

@@ -54,21 +54,11 @@ void attach_begin(const struct options *options, struct attach *ret, struct capt
         snprintf(ret_mode->why, sizeof(ret_mode->why), "attached to pid %d", ret->pid);
 }
 
-/* Of Yama (Documentation/admin-guide/LSM/Yama.rst); 0 where there is none. */
-static int yama_scope(void)
-{
-    char text[8];
-
-    return read_text_at(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof(text)) > 0
-               ? atoi(text)
-               : 0;
-}
-
 /* Why PTRACE_SEIZE of a process was refused, and what to do about it. */
 static const char *explain(pid_t pid, char *ret, size_t size)
 {
     const pid_t other = tracee_tracer(pid);
-    const int scope = yama_scope();
+    const int scope = identity_yama_scope();
     char name[64], why[160];
     uid_t uid = 0;
     gid_t gid = 0;

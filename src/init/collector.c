@@ -13,22 +13,16 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/own_path.h"
 
 int collector_find(char *ret, size_t size)
 {
     const char *asked = getenv("COREINIT_CORECTL");
-    char self[PATH_MAX];
-    const char *slash;
-    ssize_t n;
 
-    if (asked && asked[0]) {
+    if (asked && asked[0])
         snprintf(ret, size, "%s", asked);
-    } else {
-        n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        self[n > 0 ? n : 0] = '\0';
-        slash = strrchr(self, '/');
-        snprintf(ret, size, "%.*s/corectl", slash ? (int)(slash - self) : 0, self);
-    }
+    else if (own_path("corectl", ret, size) < 0)
+        return -ENOENT;
     return access(ret, X_OK) < 0 ? -errno : 0;
 }
 

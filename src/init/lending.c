@@ -100,11 +100,9 @@ static void see_ended(struct lent *lent)
 static pid_t find_other_tracer(pid_t pid)
 {
     struct pid_reader threads;
-    char path[32];
     pid_t tid, other = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while (other == 0 && (tid = pid_reader_next(&threads))) {
             other = tracee_process(tracee_tracer(tid), NULL); /* a thread of it traces */
             if (other == getpid())

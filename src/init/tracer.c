@@ -93,13 +93,11 @@ int tracer_seize(pid_t pid)
 static int seize_threads(pid_t pid, int *ret_error)
 {
     struct pid_reader threads;
-    char path[32];
     int seized = 0;
     pid_t tid;
 
     *ret_error = 0;
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while ((tid = pid_reader_next(&threads))) {
             int r = tracer_seize(tid);
 

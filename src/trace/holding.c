@@ -14,6 +14,7 @@
 #include "trace/identity.h"
 #include "trace/thread_notes.h"
 #include "trace/tracee.h"
+#include "util/child.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -26,28 +27,26 @@
 /* A gigabyte of registers helps nobody; kernel.threads-max is about this on small machines. */
 #define MOST_THREADS 32768
 
-static int64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int open_threads(struct pid_reader *threads, pid_t pid)
-{
-    char path[32];
-
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    return pid_reader_open(threads, path);
-}
-
 /* ptrace(2) answers only while the tracee is in a stop of ours. */
 static bool is_stopped(pid_t tid)
 {
     unsigned long message;
 
     return ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0;
+}
+
+pid_t holding_stopped_thread(pid_t pid)
+{
+    struct pid_reader threads;
+    pid_t tid, found = is_stopped(pid) ? pid : 0;
+
+    if (!found && pid_reader_open_threads(&threads, pid) == 0) {
+        while (!found && (tid = pid_reader_next(&threads)))
+            if (is_stopped(tid))
+                found = tid;
+        pid_reader_close(&threads);
+    }
+    return found;
 }
 
 /* Whether a thread has ended. It is reaped then: execve(2) in another one waits for that. */
@@ -69,7 +68,7 @@ static int interrupt_threads(pid_t pid)
     int running = 0;
     pid_t tid;
 
-    if (open_threads(&threads, pid) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while ((tid = pid_reader_next(&threads)))
             if (!is_stopped(tid) && !has_ended(tid, pid) &&
                 ptrace(PTRACE_INTERRUPT, tid, 0, 0) == 0)
@@ -89,11 +88,11 @@ static void back_off(int *pause_us)
 
 static int stop_threads(pid_t pid)
 {
-    const int64_t deadline = now_us() + STOP_PATIENCE_MS * 1000;
+    const int64_t deadline = monotonic_ns() + STOP_PATIENCE_MS * 1000000ll;
     int pause_us = FIRST_PAUSE_US, running;
 
     /* Again and again: a thread may be starting another one while the rest are stopped. */
-    while ((running = interrupt_threads(pid)) > 0 && now_us() < deadline)
+    while ((running = interrupt_threads(pid)) > 0 && monotonic_ns() < deadline)
         back_off(&pause_us);
     return running;
 }
@@ -105,7 +104,7 @@ static int seize_threads(pid_t pid)
     int seized = 0, r;
     pid_t tid;
 
-    r = open_threads(&threads, pid);
+    r = pid_reader_open_threads(&threads, pid);
     while (r == 0 && (tid = pid_reader_next(&threads))) {
         if (tracee_is_ours(tid))
             continue;
@@ -120,11 +119,11 @@ static int seize_threads(pid_t pid)
 
 int holding_seize(pid_t pid)
 {
-    const int64_t deadline = now_us() + STOP_PATIENCE_MS * 1000;
+    const int64_t deadline = monotonic_ns() + STOP_PATIENCE_MS * 1000000ll;
     int pause_us = FIRST_PAUSE_US, running = 0, seized, quiet = 0;
 
     /* Twice nothing new: a thread may have been made behind the back of a look. */
-    while (quiet < 2 && now_us() < deadline) {
+    while (quiet < 2 && monotonic_ns() < deadline) {
         seized = seize_threads(pid);
         if (seized < 0) {
             (void)holding_detach(pid);
@@ -166,7 +165,7 @@ int holding_save(pid_t pid, pid_t tid, const siginfo_t *siginfo, int *ret_notes)
     if (r < 0)
         return r;
     saved++;
-    r = open_threads(&threads, pid);
+    r = pid_reader_open_threads(&threads, pid);
     while (r == 0 && saved < MOST_THREADS && (other = pid_reader_next(&threads))) {
         if (other == tid || !is_stopped(other))
             continue;
@@ -201,7 +200,7 @@ static int detach_threads(pid_t pid, int *ret_running)
     pid_t tid;
 
     *ret_running = 0;
-    if (open_threads(&threads, pid) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while ((tid = pid_reader_next(&threads))) {
             if (is_stopped(tid) && ptrace(PTRACE_DETACH, tid, 0, (long)signal_of_stop(tid)) == 0)
                 detached++;
@@ -223,10 +222,10 @@ int holding_detach_stopped(pid_t pid)
 
 int holding_detach(pid_t pid)
 {
-    const int64_t deadline = now_us() + STOP_PATIENCE_MS * 1000;
+    const int64_t deadline = monotonic_ns() + STOP_PATIENCE_MS * 1000000ll;
     int pause_us = FIRST_PAUSE_US, running;
 
-    while (detach_threads(pid, &running) > 0 && now_us() < deadline)
+    while (detach_threads(pid, &running) > 0 && monotonic_ns() < deadline)
         if (running > 0)
             back_off(&pause_us);
     return running;

@@ -34,6 +34,10 @@ int holding_seize(pid_t pid);
 /* Saves the registers of all stopped threads, as holding_stop() does. */
 int holding_save(pid_t pid, pid_t tid, const siginfo_t *siginfo, int *ret_notes);
 
+/* A thread of a process that this one traces and that is stopped: the leader where it is; 0 where
+ * there is none. */
+pid_t holding_stopped_thread(pid_t pid);
+
 /* As holding_detach(), but waits for no thread that isn't stopped. Returns how many are left. */
 int holding_detach_stopped(pid_t pid);
 

@@ -110,6 +110,15 @@ int identity_set_core_limit(pid_t pid, const struct rlimit *limit)
     return identity_as_owner(pid, set_core_limit, limit);
 }
 
+int identity_yama_scope(void)
+{
+    char text[8];
+
+    return read_text_at(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof(text)) > 0
+               ? atoi(text)
+               : -1;
+}
+
 bool identity_may_trace_all(void)
 {
     char status[4096];

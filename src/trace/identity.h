@@ -47,6 +47,9 @@ int identity_return(const struct identity *own);
  */
 int identity_set_core_limit(pid_t pid, const struct rlimit *limit);
 
+/* Yama's ptrace_scope, 0 to 3 (Documentation/admin-guide/LSM/Yama.rst); -1: there is no Yama. */
+int identity_yama_scope(void);
+
 /* Whether CAP_SYS_PTRACE is effective: whoever has it may trace any user's processes. */
 bool identity_may_trace_all(void);
 

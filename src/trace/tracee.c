@@ -106,11 +106,9 @@ bool tracee_has_thread_of_ours(pid_t pid)
 {
     struct pid_reader threads;
     bool is_found = false;
-    char path[32];
     pid_t tid;
 
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while (!is_found && (tid = pid_reader_next(&threads)))
             is_found = tracee_is_ours(tid);
     pid_reader_close(&threads);
@@ -155,12 +153,10 @@ pid_t tracee_living_thread(pid_t pid)
 {
     pid_t tid, found = tracee_is_dead(pid) ? 0 : pid;
     struct pid_reader threads;
-    char path[32];
 
     if (found)
         return found;
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    if (pid_reader_open(&threads, path) == 0)
+    if (pid_reader_open_threads(&threads, pid) == 0)
         while (!found && (tid = pid_reader_next(&threads)))
             found = tracee_is_dead(tid) ? 0 : tid;
     pid_reader_close(&threads);

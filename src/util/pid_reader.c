@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +24,14 @@ int pid_reader_open(struct pid_reader *reader, const char *path)
     reader->size = reader->at = 0;
     reader->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return reader->fd < 0 ? -errno : 0;
+}
+
+int pid_reader_open_threads(struct pid_reader *reader, pid_t pid)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    return pid_reader_open(reader, path);
 }
 
 pid_t pid_reader_next(struct pid_reader *reader)

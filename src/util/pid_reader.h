@@ -14,6 +14,9 @@ struct pid_reader {
 /* Begins to read a directory. Returns 0 or -errno; pid_reader_close() is due in both cases. */
 int pid_reader_open(struct pid_reader *reader, const char *path);
 
+/* The same of a process's threads. */
+int pid_reader_open_threads(struct pid_reader *reader, pid_t pid);
+
 /* The next number, or 0 at the end. */
 pid_t pid_reader_next(struct pid_reader *reader);
 
