@@ -47,9 +47,12 @@ def states(pid):
 
 def holds_files_of_another(pid):
     """Its executable, its root, its mappings: a container's file system isn't to be kept so."""
-    directory = f"/proc/{pid}/fd"
-    return [fd for fd in map(int, os.listdir(directory))
-            if fd > 2 and not os.readlink(f"{directory}/{fd}").startswith("anon_inode:")]
+    directory, found = f"/proc/{pid}/fd", []
+    for fd in map(int, os.listdir(directory)):
+        with contextlib.suppress(FileNotFoundError):  # one of a look that ended meanwhile
+            if fd > 2 and not os.readlink(f"{directory}/{fd}").startswith("anon_inode:"):
+                found.append(fd)
+    return found
 
 
 def end(process, timeout=30):
