@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -20,6 +21,11 @@ CORECTL = BUILD / "corectl"
 CRASH = BUILD / "tests/crash"
 
 AS_PID_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+# A shell's background job, and nohup's, ignore these, and so would all that is started here.
+for signo in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(signo) == signal.SIG_IGN:
+        signal.signal(signo, signal.SIG_DFL)
 
 
 class Runner:
