@@ -27,9 +27,19 @@ struct container {
     char id[65];             /* the runtime's: 64 hex digits */
     char ecs_container[129]; /* id of the metadata endpoint */
     char pod_name[254];      /* Kubernetes names have at most 253 characters */
-    char pod_namespace[254];
+    char pod_namespace[254]; /* POD_NAMESPACE, else the service account's */
     char pod_uid[129];
     char node_name[254];
+
+    /* What only a metadata service tells: container_read() leaves them "", since asking takes time.
+     * The first five are ECS's (task metadata endpoint version 4: Cluster and TaskARN of /task;
+     * Name, Image and ImageID of the container), the last is EC2's. */
+    char ecs_cluster[512]; /* short name or ARN */
+    char ecs_task_arn[512];
+    char ecs_container_name[256];
+    char image[512];
+    char image_digest[128];   /* "sha256:..." */
+    char ec2_instance_id[32]; /* "i-..." */
 
     char cgroup[1024];     /* path of the memory cgroup */
     uint64_t memory_usage; /* bytes, now: after the crash */

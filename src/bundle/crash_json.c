@@ -8,30 +8,27 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "bundle/crash_cause.h"
 #include "bundle/json_value.h"
+#include "bundle/json_write.h"
 #include "bundle/process_text.h"
 #include "bundle/signal_codes.h"
 #include "capture/crash_facts.h"
 #include "util/child.h"
-
-#define VERSION 1
-
-/* Seconds with fractions: as many digits as a uptime of years with milliseconds has. */
-#define REAL_DIGITS 12
 
 #define TEXT(array) json_text(array, sizeof(array))
 #define KNOWN_TEXT(array) json_known_text(array, sizeof(array))
 
 /*
  * Whether the core alone tells who crashed: a shell that reports 128+N was reaped, but the core is
- * that of a descendant, or none was reaped, and a core appeared.
+ * that of a descendant; or nobody waited for it: a core appeared, or was left by an earlier life.
  */
 static bool is_known_by_core(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
 
-    return (record->wait_code == CLD_EXITED || record->appeared[0]) && bundle->info &&
-           bundle->info->pid > 0;
+    return (record->wait_code == CLD_EXITED || record->wait_code == 0) && !bundle->snapshot &&
+           bundle->info && bundle->info->pid > 0;
 }
 
 /* The process that crashed. */
@@ -50,12 +47,20 @@ static pid_t first_thread(const struct bundle *bundle)
     return info ? info->crash_tid : 0;
 }
 
+static enum crash_cause cause_of(const struct bundle *bundle)
+{
+    return bundle->snapshot ? CAUSE_SNAPSHOT
+                            : crash_cause_of(bundle->record, is_known_by_core(bundle));
+}
+
 static int signal_number(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
 
     if (record->wait_code == CLD_KILLED || record->wait_code == CLD_DUMPED)
         return record->wait_status;
+    if (cause_of(bundle) == CAUSE_OOM_KILL) /* a shell's 137 */
+        return SIGKILL;
     return bundle->info ? bundle->info->signo : 0;
 }
 
@@ -124,7 +129,7 @@ static json_t *argv_to_json(const struct crash_record *record)
 static json_t *reporter_to_json(const struct bundle *bundle)
 {
     const struct crash_record *record = bundle->record;
-    const bool is_reported = is_known_by_core(bundle) && !record->appeared[0];
+    const bool is_reported = is_known_by_core(bundle) && record->wait_code == CLD_EXITED;
     char comm[64] = "";
 
     if (is_reported)
@@ -185,10 +190,12 @@ static json_t *capture_to_json(const struct bundle *bundle)
         {"why", KNOWN_TEXT(record->capture_why)},
         {"source", json_known_text(bundle->capture_source, SIZE_MAX)},
         {"no_core", KNOWN_TEXT(bundle->no_core)},
-        {"core_size", core ? json_size(core->file_size) : json_null()},
+        {"core_size",
+         core ? json_size(bundle->is_cut ? bundle->cut_at : core->file_size) : json_null()},
         {"expected_size", core ? json_size(core->expected_size) : json_null()},
-        {"truncated", core ? json_boolean(core->truncated) : json_null()},
+        {"truncated", core ? json_boolean(core->truncated || bundle->is_cut) : json_null()},
         {"unreadable", bundle->knows_unreadable ? json_size(bundle->unreadable) : json_null()},
+        {"attempt", json_known_integer(record->attempt > 0, record->attempt)},
         {NULL, NULL},
     });
 }
@@ -228,16 +235,19 @@ static json_t *limits_to_json(const char *text)
     return json_object_of(fields);
 }
 
-static json_t *cgroup_to_json(const struct container *container)
+static json_t *cgroup_to_json(const struct bundle *bundle)
 {
+    const struct container *container = &bundle->container;
     uint64_t usage = container->memory_usage, limit = container->memory_limit;
-    uint64_t peak = container->memory_peak;
+    uint64_t peak = container->memory_peak, oom_kills = 0;
+    bool knows_kills = crash_oom_kills(bundle->record, &oom_kills);
 
     return json_object_of((const struct json_field[]){
         {"path", KNOWN_TEXT(container->cgroup)},
         {"memory_usage", usage ? json_size(usage) : json_null()},
         {"memory_limit", limit ? limit_to_json(limit) : json_null()},
         {"memory_peak", peak ? json_size(peak) : json_null()},
+        {"oom_kills", knows_kills ? json_size(oom_kills) : json_null()},
         {NULL, NULL},
     });
 }
@@ -258,6 +268,12 @@ static json_t *container_to_json(const struct container *container)
         {"pod_namespace", KNOWN_TEXT(container->pod_namespace)},
         {"pod_uid", KNOWN_TEXT(container->pod_uid)},
         {"node_name", KNOWN_TEXT(container->node_name)},
+        {"ecs_cluster", KNOWN_TEXT(container->ecs_cluster)},
+        {"ecs_task_arn", KNOWN_TEXT(container->ecs_task_arn)},
+        {"ecs_container_name", KNOWN_TEXT(container->ecs_container_name)},
+        {"image", KNOWN_TEXT(container->image)},
+        {"image_digest", KNOWN_TEXT(container->image_digest)},
+        {"ec2_instance_id", KNOWN_TEXT(container->ec2_instance_id)},
         {NULL, NULL},
     });
 }
@@ -346,17 +362,19 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         snprintf(thread, sizeof(thread), "%s", info->comm);
 
     return json_object_of((const struct json_field[]){
-        {"version", json_integer(VERSION)},
+        {"version", json_integer(CRASH_JSON_VERSION)},
         {"coreinit", json_string(COREINIT_VERSION)},
         {"id", TEXT(bundle->id)},
         {"run_id", KNOWN_TEXT(record->settings.run_id)},
         {"complete", json_boolean(complete)},
         {"time", time_to_json(&record->ended_realtime)},
-        {"cause", json_string(bundle->snapshot     ? "snapshot"
-                              : exited && !by_core ? "exit"
-                                                   : "signal")},
+        {"cause", json_string(crash_cause_name(cause_of(bundle)))},
         {"signal", signal_to_json(bundle)},
         {"exit_status", json_known_integer(exited, record->wait_status)},
+        {"asked_to_stop", json_boolean(record->was_asked_to_stop)},
+        {"restarts", json_integer(record->n_restarts)},
+        {"crashes", json_known_integer(record->n_crashes > 0, record->n_crashes)},
+        {"brief", json_boolean(record->is_brief)},
         {"pid", json_known_integer(pid > 0, pid)},
         {"tid", json_known_integer(first_thread(bundle) > 0, first_thread(bundle))},
         {"thread", KNOWN_TEXT(thread)},
@@ -375,7 +393,7 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
         {"snapshot", snapshot_to_json(bundle->snapshot)},
         {"artifacts", artifacts_to_json(bundle, complete)},
         {"limits", limits_to_json(record->limits)},
-        {"cgroup", cgroup_to_json(&bundle->container)},
+        {"cgroup", cgroup_to_json(bundle)},
         {"container", container_to_json(&bundle->container)},
         {"hostname", KNOWN_TEXT(bundle->hostname)},
         {"kernel", kernel_to_json()},
@@ -384,52 +402,14 @@ static json_t *bundle_to_json(const struct bundle *bundle, bool complete)
     });
 }
 
-/* jansson gives its text in crumbs, and a sink may make a system call of each. */
-struct writer {
-    struct sink *sink;
-    int error;
-    size_t used;
-    char buffer[4096];
-};
-
-static int flush(struct writer *writer)
-{
-    if (writer->error == 0 && writer->used > 0)
-        writer->error = sink_write(writer->sink, writer->buffer, writer->used);
-    writer->used = 0;
-    return writer->error;
-}
-
-static int take_crumb(const char *text, size_t size, void *context)
-{
-    struct writer *writer = context;
-
-    while (size > 0) {
-        size_t room = sizeof(writer->buffer) - writer->used, part = size < room ? size : room;
-
-        memcpy(writer->buffer + writer->used, text, part);
-        writer->used += part;
-        text += part;
-        size -= part;
-        if (writer->used == sizeof(writer->buffer) && flush(writer) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 int crash_json_write(const struct bundle *bundle, bool complete, struct sink *sink)
 {
     json_t *json = bundle_to_json(bundle, complete);
-    struct writer writer = {.sink = sink};
     int r;
 
     if (!json)
         return -ENOMEM;
-    r = json_dump_callback(json, take_crumb, &writer,
-                           JSON_INDENT(2) | JSON_REAL_PRECISION(REAL_DIGITS));
+    r = json_write(json, sink);
     json_decref(json);
-    if (r < 0)
-        return writer.error < 0 ? writer.error : -ENOMEM;
-    (void)take_crumb("\n", 1, &writer);
-    return flush(&writer);
+    return r;
 }

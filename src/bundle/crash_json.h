@@ -20,6 +20,11 @@
 #include "capture/stack.h"
 #include "init/crash_record.h"
 
+#define CRASH_JSON_VERSION 1
+
+/* How an artifact's error begins where all that is wrong with it is that it wasn't sent. */
+#define ARTIFACT_NOT_SENT "not sent: "
+
 /* What became of one artifact. */
 struct artifact {
     bool made;     /* whole, somewhere */
@@ -54,6 +59,8 @@ struct bundle {
     char no_core[512];            /* why there is none, "" where there is one */
     bool knows_unreadable;        /* the core was read from the process */
     uint64_t unreadable;          /* bytes of it that couldn't be, and are zeros */
+    bool is_cut;                  /* .core.zip has the first bytes of the core alone ... */
+    uint64_t cut_at;              /* ... that many: there was no time for more */
     const struct core_info *info; /* of the core, else of the maps; NULL where neither */
     json_t *frames; /* top frames as stack_to_json() gives them, or NULL (owned by the bundle's
                        owner) */

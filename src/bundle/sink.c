@@ -1,6 +1,7 @@
 #include "bundle/sink.h"
 
 #include <errno.h>
+#include <stdbool.h>
 
 #include "util/digest.h"
 #include "util/hex.h"
@@ -31,19 +32,32 @@ int sink_write(struct sink *sink, const void *data, size_t size)
     return EVP_DigestUpdate(sink->hash, data, size) == 1 ? 0 : -EIO;
 }
 
+int sink_digest(const struct sink *sink, char ret[65])
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    uint8_t digest[SHA256_BYTES];
+    bool is_done;
+
+    if (!copy)
+        return -ENOMEM;
+    is_done =
+        EVP_MD_CTX_copy_ex(copy, sink->hash) == 1 && EVP_DigestFinal_ex(copy, digest, NULL) == 1;
+    EVP_MD_CTX_free(copy);
+    if (!is_done)
+        return -EIO;
+    hex_encode(digest, sizeof(digest), ret);
+    return 0;
+}
+
 int sink_commit(struct sink *sink, char ret_sha256[65])
 {
-    uint8_t digest[SHA256_BYTES];
     int r = sink->ops->commit(sink);
 
     if (r < 0) {
         sink->error = r;
         return r;
     }
-    if (EVP_DigestFinal_ex(sink->hash, digest, NULL) != 1)
-        return -EIO;
-    hex_encode(digest, sizeof(digest), ret_sha256);
-    return 0;
+    return sink_digest(sink, ret_sha256);
 }
 
 void sink_close(struct sink *sink)

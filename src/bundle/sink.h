@@ -39,6 +39,9 @@ int sink_init(struct sink *sink, const struct sink_ops *ops);
 /* Passes bytes on, counted and hashed. Returns 0 or -errno as ops->write. */
 int sink_write(struct sink *sink, const void *data, size_t size);
 
+/* SHA-256 of the bytes so far, as 64 hex digits and a NUL. Returns 0, -ENOMEM or -EIO. */
+int sink_digest(const struct sink *sink, char ret[65]);
+
 /*
  * Ends an artifact well.
  *

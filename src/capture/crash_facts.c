@@ -48,20 +48,30 @@ static void find_comm(const char *stat, char *ret, size_t size)
         memcpy(ret, begin, length);
 }
 
+/* Returns whether it can be told in nanoseconds. */
+static bool to_ns(const struct timespec *when, int64_t *ret)
+{
+    return !__builtin_mul_overflow((int64_t)when->tv_sec, SECOND_NS, ret) &&
+           !__builtin_add_overflow(*ret, (int64_t)when->tv_nsec, ret);
+}
+
 static bool find_start(const struct crash_record *record, struct timespec *ret)
 {
     const long ticks_a_second = sysconf(_SC_CLK_TCK);
     const char *field = proc_stat_field(record->stat, PROC_STAT_STARTTIME);
     unsigned long long ticks;
-    int64_t start, ended, age;
+    int64_t start, ended, uptime, age;
 
-    if (!field || sscanf(field, "%llu", &ticks) != 1)
+    if (!field || sscanf(field, "%llu", &ticks) != 1 ||
+        ticks / (unsigned long)ticks_a_second >= INT64_MAX / SECOND_NS ||
+        !to_ns(&record->ended_boottime, &uptime) || !to_ns(&record->ended_realtime, &ended))
         return false;
     start = (int64_t)(ticks / (unsigned long)ticks_a_second) * SECOND_NS +
             (int64_t)(ticks % (unsigned long)ticks_a_second) * (SECOND_NS / ticks_a_second);
-    age = record->ended_boottime.tv_sec * SECOND_NS + record->ended_boottime.tv_nsec - start;
-    ended = record->ended_realtime.tv_sec * SECOND_NS + record->ended_realtime.tv_nsec;
-    if (age < 0 || age > ended)
+    if (uptime < start)
+        return false;
+    age = uptime - start;
+    if (age > ended)
         return false;
     ret->tv_sec = (ended - age) / SECOND_NS;
     ret->tv_nsec = (ended - age) % SECOND_NS;
@@ -100,7 +110,9 @@ struct crash_facts crash_facts_of(const struct crash_record *record)
     struct crash_facts facts = {.file_limit = UINT64_MAX};
 
     facts.of_child = record->wait_code == CLD_EXITED;
-    facts.signo = record->wait_status - (facts.of_child ? 128 : 0);
+    facts.signo = record->wait_status;
+    if (facts.of_child)
+        facts.signo = facts.signo > 128 ? facts.signo - 128 : 0;
     if (!signal_dumps_core(facts.signo))
         facts.signo = 0;
     find_pids(record, &facts);

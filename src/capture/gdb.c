@@ -50,9 +50,17 @@ static const char *const commands[] = {
 #define N_OF_ROOT 2
 #define MOST_ARGUMENTS (8 + 2 * N_SETTINGS + 2 * N_OF_ROOT + 2 * N_COMMANDS)
 
-/* Where gdb is to look for libraries and debug files, as settings of its. */
-struct gdb_root {
-    char settings[N_OF_ROOT][PATH_MAX];
+/* Where the files are in gdb, behind its standard streams: it opens them there by name, and so
+ * needs no right to look into this process, which is undumpable (prctl(2)). */
+enum { CORE_FD = STDERR_FILENO + 1, EXE_FD, ROOT_FD, END_FD };
+
+#define CORE_PATH "/proc/self/fd/3"
+#define EXE_PATH "/proc/self/fd/4"
+#define ROOT_PATH "/proc/self/fd/5"
+
+static const char *const root_settings[N_OF_ROOT] = {
+    "set sysroot " ROOT_PATH,
+    "set debug-file-directory " ROOT_PATH "/usr/lib/debug",
 };
 
 static bool has_gdb(const char *directory, int size, char *ret, size_t ret_size)
@@ -85,15 +93,7 @@ bool gdb_is_there(void)
     return gdb_find(gdb, sizeof(gdb)) == 0;
 }
 
-static void name_root(const char *path, struct gdb_root *ret)
-{
-    snprintf(ret->settings[0], PATH_MAX, "set sysroot %s", path);
-    snprintf(ret->settings[1], PATH_MAX, "set debug-file-directory %s/usr/lib/debug", path);
-}
-
-/* @root is NULL where it is this process's own. */
-static void build_arguments(const char *gdb, const char *core_path, const char *exe_path,
-                            const struct gdb_root *root, const char **ret)
+static void build_arguments(const char *gdb, const struct gdb_files *files, const char **ret)
 {
     size_t n = 0;
 
@@ -105,31 +105,53 @@ static void build_arguments(const char *gdb, const char *core_path, const char *
         ret[n++] = "-iex";
         ret[n++] = settings[i];
     }
-    for (size_t i = 0; root && i < N_OF_ROOT; i++) {
+    for (size_t i = 0; files->root_fd >= 0 && i < N_OF_ROOT; i++) {
         ret[n++] = "-iex";
-        ret[n++] = root->settings[i];
+        ret[n++] = root_settings[i];
     }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         ret[n++] = "-ex";
         ret[n++] = commands[i];
     }
     ret[n++] = "-core";
-    ret[n++] = core_path;
-    ret[n++] = exe_path;
+    ret[n++] = CORE_PATH;
+    ret[n++] = files->exe_fd >= 0 ? EXE_PATH : NULL;
     ret[n] = NULL;
 }
 
+/* The file of an undumpable process, as the collector is, is root's. What is to become gdb may be
+ * dumpable again: execve(2) makes it so anyway, and the limit of its core is 0 already. */
 static void volunteer_for_oom(void)
 {
-    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    _cleanup_close_ int fd = -1;
+
+    (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
     if (fd >= 0)
         (void)write_text(fd, "1000");
 }
 
-/* In the child: leaves everything of this process behind. Returns only if that fails. */
+/* Moves the files to where gdb looks for them, and closes everything else but standard streams. */
+static int keep_files(const struct gdb_files *files)
+{
+    /* Out of each other's way first. */
+    const int fds[] = {fcntl(files->core_fd, F_DUPFD_CLOEXEC, END_FD),
+                       fcntl(files->exe_fd, F_DUPFD_CLOEXEC, END_FD),
+                       fcntl(files->root_fd, F_DUPFD_CLOEXEC, END_FD)};
+
+    for (int fd = CORE_FD; fd < END_FD; fd++) {
+        close(fd);
+        if (fds[fd - CORE_FD] >= 0 && dup2(fds[fd - CORE_FD], fd) < 0)
+            return -errno;
+    }
+    closefrom(END_FD);
+    return 0;
+}
+
+/* In the child: leaves everything else of this process behind. Returns only if that fails. */
 static void become_gdb(const char *gdb, const char *const *arguments, char *const *environment,
-                       int out_fd, pid_t parent)
+                       const struct gdb_files *files, int out_fd, pid_t parent)
 {
     const struct rlimit no_core = {0, 0}, little_output = {MOST_OUTPUT_BYTES, MOST_OUTPUT_BYTES};
     int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -146,16 +168,13 @@ static void become_gdb(const char *gdb, const char *const *arguments, char *cons
     setrlimit(RLIMIT_FSIZE, &little_output);
     volunteer_for_oom();
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0 ||
-        dup2(out_fd, STDERR_FILENO) < 0)
+        dup2(out_fd, STDERR_FILENO) < 0 || keep_files(files) < 0)
         return;
-    closefrom(STDERR_FILENO + 1);
     execve(gdb, (char *const *)arguments, environment);
 }
 
-int gdb_start(const char *core_path, const char *exe_path, const char *root_path, int out_fd,
-              pid_t *ret_pid)
+int gdb_start(const struct gdb_files *files, int out_fd, pid_t *ret_pid)
 {
-    struct gdb_root root = {0};
     const char *arguments[MOST_ARGUMENTS];
     char gdb[PATH_MAX], path[PATH_MAX];
     char *const environment[] = {path, "TERM=dumb", "LC_ALL=C", "HOME=/", NULL};
@@ -166,15 +185,13 @@ int gdb_start(const char *core_path, const char *exe_path, const char *root_path
     r = gdb_find(gdb, sizeof(gdb));
     if (r < 0)
         return r;
-    if (root_path)
-        name_root(root_path, &root);
-    build_arguments(gdb, core_path, exe_path, root_path ? &root : NULL, arguments);
+    build_arguments(gdb, files, arguments);
     snprintf(path, sizeof(path), "PATH=%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
     pid = fork();
     if (pid < 0)
         return -errno;
     if (pid == 0) {
-        become_gdb(gdb, arguments, environment, out_fd, parent);
+        become_gdb(gdb, arguments, environment, files, out_fd, parent);
         _exit(127);
     }
     (void)setpgid(pid, pid); /* here too: whoever comes first */
@@ -186,6 +203,7 @@ void gdb_version(const char *gdb, char *ret, size_t size)
 {
     _cleanup_close_ int out_fd = memfd_create("gdb-version", MFD_CLOEXEC);
     const char *const arguments[] = {gdb, "--version", NULL};
+    const struct gdb_files none = {-1, -1, -1};
     char *const environment[] = {"LC_ALL=C", "HOME=/", NULL}; /* it warns without a home */
     const pid_t parent = getpid();
     pid_t pid = out_fd < 0 ? -1 : fork();
@@ -193,7 +211,7 @@ void gdb_version(const char *gdb, char *ret, size_t size)
     ssize_t n = 0;
 
     if (pid == 0) {
-        become_gdb(gdb, arguments, environment, out_fd, parent);
+        become_gdb(gdb, arguments, environment, &none, out_fd, parent);
         _exit(127);
     }
     if (pid > 0 && child_wait(pid, monotonic_ns() + VERSION_NS, &status) == 0 && status == 0)

@@ -15,22 +15,24 @@ bool gdb_is_there(void);
 /* The first line of `gdb --version`, "" where it gives none within some seconds. */
 void gdb_version(const char *gdb, char *ret, size_t size);
 
+/* Descriptors of what gdb is to read. */
+struct gdb_files {
+    int core_fd;
+    int exe_fd;  /* -1: unknown */
+    int root_fd; /* the directory below which libraries and debug files are; -1: / */
+};
+
 /*
  * Starts gdb in batch mode on a core, in a process group of its own, without the user's or the
  * directory's gdbinit, downloading nothing, its output going to @out_fd.
  *
- * It gets nothing of this process but standard streams and PATH: no other descriptors, no
- * environment (which may hold credentials), default signal dispositions. It dies with its parent,
- * writes no core, at most 64 MiB of output, and is the first to go where memory runs out.
- *
- * @core_path, @exe_path  may be /proc/PID/fd/N of this process; @exe_path NULL where unknown
- * @root_path  the root directory below which libraries and debug files are, likewise; NULL: this
- * process's own
+ * It gets nothing of this process but standard streams, the files and PATH: no other descriptors,
+ * no environment (which may hold credentials), default signal dispositions. It dies with its
+ * parent, writes no core, at most 64 MiB of output, and is the first to go where memory runs out.
  *
  * Returns 0 with its pid, -ENOENT (no gdb in this image) or -errno.
  */
-int gdb_start(const char *core_path, const char *exe_path, const char *root_path, int out_fd,
-              pid_t *ret_pid);
+int gdb_start(const struct gdb_files *files, int out_fd, pid_t *ret_pid);
 
 /*
  * Waits for gdb until a deadline (CLOCK_MONOTONIC, nanoseconds), then kills its process group.

@@ -84,6 +84,18 @@ int kernel_core_find_appeared_by(const struct crash_record *record,
                                  const struct core_settings *settings, pid_t coreinit,
                                  struct kernel_core **ret, char *why, size_t why_size);
 
+/*
+ * Opens the core that an earlier collector had found for a crash, and noted in its bundle's journal
+ * before it was killed. It is the same one if it is a regular file with one link, reached without a
+ * symbolic link as its last part, an ELF core, and was not written to since.
+ *
+ * @when  of the crash, CLOCK_REALTIME
+ *
+ * Returns 0 with @ret to be freed with kernel_core_free(), -ENOENT, -ESTALE (it is another one by
+ * now) or -errno of opening and reading it.
+ */
+int kernel_core_open_noted(const char *path, const struct timespec *when, struct kernel_core **ret);
+
 /* What a file that isn't taken is instead, from the error of opening or reading it. */
 const char *kernel_core_refusal(int error);
 

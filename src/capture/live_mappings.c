@@ -131,7 +131,7 @@ static enum live_mapping_kind kind_of(const char *name, uint64_t inode)
 static int add_mapping(struct live_mappings *mappings, char *line)
 {
     struct live_mapping mapping = {0};
-    char permissions[5], *name;
+    char permissions[5] = "", *name;
     unsigned major, minor;
     int name_at = 0;
     int r;

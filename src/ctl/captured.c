@@ -19,6 +19,31 @@
  */
 #define MOST_SMALL_CORE_BYTES (32u << 20)
 
+static void take_kernel(struct captured *captured, struct bundle *bundle)
+{
+    bundle->capture_source = "kernel";
+    captured->info = captured->kernel->info;
+    captured->memory_fd = captured->kernel->fd;
+    log_notice("the core is %s, %llu bytes%s", captured->kernel->path,
+               (unsigned long long)captured->info->file_size,
+               captured->info->truncated ? ", truncated" : "");
+    if (captured->info->truncated)
+        log_warning("the core is truncated: %llu of %llu bytes; a larger core limit and more "
+                    "room where core_pattern points would keep it whole",
+                    (unsigned long long)captured->info->file_size,
+                    (unsigned long long)captured->info->expected_size);
+}
+
+/* The word that coreinit waits for. */
+static void tell_coreinit(struct crash_record *record, bool has_core)
+{
+    const char word = has_core ? CRASH_HAS_CORE : CRASH_HAS_NO_CORE;
+
+    if (record->release_fd >= 0)
+        (void)write_all(record->release_fd, &word, sizeof(word));
+    close_fd(take_fd(&record->release_fd));
+}
+
 static int open_kernel(struct captured *captured, struct bundle *bundle)
 {
     int r = captured->record->appeared[0]
@@ -33,17 +58,7 @@ static int open_kernel(struct captured *captured, struct bundle *bundle)
                      strerrordesc_np(-r));
         return r;
     }
-    bundle->capture_source = "kernel";
-    captured->info = captured->kernel->info;
-    captured->memory_fd = captured->kernel->fd;
-    log_notice("the core is %s, %llu bytes%s", captured->kernel->path,
-               (unsigned long long)captured->info->file_size,
-               captured->info->truncated ? ", truncated" : "");
-    if (captured->info->truncated)
-        log_warning("the core is truncated: %llu of %llu bytes; a larger core limit and more "
-                    "room where core_pattern points would keep it whole",
-                    (unsigned long long)captured->info->file_size,
-                    (unsigned long long)captured->info->expected_size);
+    take_kernel(captured, bundle);
     return 0;
 }
 
@@ -72,6 +87,8 @@ int captured_open(struct crash_record *record, const struct process_copy *copy,
 
     *ret = (struct captured){.record = record, .memory_fd = -1};
     r = record->is_held ? open_live(ret, copy, bundle) : open_kernel(ret, bundle);
+    if (!record->is_held)
+        tell_coreinit(record, r == 0);
     record_doubt_witness(record, ret->info);
     if (r < 0) {
         bundle->capture_source = "none";
@@ -81,6 +98,34 @@ int captured_open(struct crash_record *record, const struct process_copy *copy,
     }
     bundle->info = ret->info;
     return r < 0 ? -ENOENT : 0;
+}
+
+int captured_open_noted(struct crash_record *record, const char *path, bool stays,
+                        struct bundle *bundle, struct captured *ret)
+{
+    int r;
+
+    *ret = (struct captured){.record = record, .memory_fd = -1};
+    r = kernel_core_open_noted(path, &record->ended_realtime, &ret->kernel);
+    if (r < 0) {
+        snprintf(bundle->no_core, sizeof(bundle->no_core), "%s, which was found before: %s", path,
+                 r == -ENOENT ? "it is gone" : kernel_core_refusal(r));
+        return -ENOENT;
+    }
+    take_kernel(ret, bundle);
+    ret->kernel->stays = stays; /* whose it is isn't asked again */
+    bundle->info = ret->info;
+    return 0;
+}
+
+void captured_open_unwanted(struct crash_record *record, struct captured *ret)
+{
+    char why[512];
+
+    *ret = (struct captured){.record = record, .memory_fd = -1};
+    if (!record->is_held && record->wait_code == CLD_DUMPED)
+        (void)kernel_core_find(record, &ret->kernel, why, sizeof(why));
+    tell_coreinit(record, true);
 }
 
 bool captured_has_core(const struct captured *captured)
@@ -107,12 +152,9 @@ int captured_open_for_debugger(struct captured *captured)
 
 void captured_release(struct captured *captured, bool has_core)
 {
-    if (!captured->record->is_held)
-        return;
-    captured->memory_fd = -1;
-    if (has_core && captured->record->release_fd >= 0)
-        (void)write_all(captured->record->release_fd, "", 1);
-    close_fd(take_fd(&captured->record->release_fd));
+    if (captured->record->is_held)
+        captured->memory_fd = -1;
+    tell_coreinit(captured->record, has_core);
 }
 
 void captured_tell_fate(const struct captured *captured)
@@ -130,11 +172,17 @@ void captured_tell_fate(const struct captured *captured)
                   captured->record->pid, captured->record->settings.cores_dir);
 }
 
+bool captured_may_remove(const struct captured *captured)
+{
+    return captured->kernel && !captured->kernel->stays &&
+           captured->record->wait_code != CLD_EXITED;
+}
+
 void captured_remove(struct captured *captured)
 {
     int r;
 
-    if (!captured->kernel || captured->kernel->stays || captured->record->wait_code == CLD_EXITED)
+    if (!captured_may_remove(captured))
         return;
     r = kernel_core_remove(captured->kernel);
     if (r < 0)

@@ -36,6 +36,23 @@ struct captured {
 int captured_open(struct crash_record *record, const struct process_copy *copy,
                   struct bundle *bundle, struct captured *ret);
 
+/*
+ * The same of a crash that an earlier collector had begun to bundle: opens the kernel's core that
+ * it had noted, without looking for another.
+ *
+ * @stays  captured_may_remove() was false of it
+ *
+ * Returns 0, or -ENOENT with bundle->no_core.
+ */
+int captured_open_noted(struct crash_record *record, const char *path, bool stays,
+                        struct bundle *bundle, struct captured *ret);
+
+/*
+ * Of a crash whose core isn't wanted: lets a process that is held go, and opens the kernel's core,
+ * if it wrote one, for captured_remove(). @ret  as captured_open()'s
+ */
+void captured_open_unwanted(struct crash_record *record, struct captured *ret);
+
 bool captured_has_core(const struct captured *captured);
 
 /* Opens a stream of the core, as often as is wanted. Returns 0 or -errno. */
@@ -50,7 +67,7 @@ int captured_open_for_debugger(struct captured *captured);
 
 /*
  * Lets a process that is held go, to die, or gives up the copy of one that goes on; nothing of it
- * can be read any more.
+ * can be read any more. Where none is held, the program may be started again from here on.
  *
  * @has_core  its core is safe, and the kernel need not make one
  */
@@ -60,10 +77,13 @@ void captured_release(struct captured *captured, bool has_core);
 void captured_tell_fate(const struct captured *captured);
 
 /*
- * Removes the kernel's file, a second copy once the zip is whole. That it is this crash's is
- * certain only where wait(2) told of the process itself, or where the core that appeared is nobody
- * else's: a shell's word for its child is not enough to delete.
+ * Whether there is a file of the kernel's that is this crash's for certain. It is only where
+ * wait(2) told of the process itself, or where the core that appeared is nobody else's: a shell's
+ * word for its child is not enough to delete.
  */
+bool captured_may_remove(const struct captured *captured);
+
+/* Removes that file, a second copy once the zip is whole, if it may be removed. */
 void captured_remove(struct captured *captured);
 
 void captured_free(struct captured *captured);

@@ -1,13 +1,19 @@
 /* corectl collect: the steps of a crash from the record to the bundle. */
 
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 
 #include "ctl/collection.h"
 #include "ctl/commands.h"
+#include "ctl/privileges.h"
 #include "ctl/record.h"
+#include "ctl/sweep.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -27,25 +33,83 @@ static bool is_crash_without_core(const struct collection *collection)
                  record->pid, record->wait_status, collection->bundle.no_core);
     else
         log_error("pid %d left no core: %s", record->pid, collection->bundle.no_core);
-    return !record->appeared[0] && record->wait_code != CLD_EXITED;
+    return record->is_report || (!record->appeared[0] && record->wait_code != CLD_EXITED);
 }
 
-static int collect(struct crash_record *record)
+static int send_left(const struct crash_settings *settings, const char *id)
+{
+    const struct progress silent = {0};
+    struct sweep sweep;
+
+    privileges_keep_for_sweeping();
+    if (sweep_begin(&sweep, settings, &silent) == 0 &&
+        sweep_open(&sweep, settings->cores_dir) == 0) {
+        sweep.removes_sent = settings->keep_local != KEEP_ALWAYS;
+        (void)sweep_bundle(&sweep, id, ALL_KINDS);
+    }
+    return sweep_end(&sweep);
+}
+
+/* Learns what there is. Returns whether it is a crash, or to be told as one. */
+static bool look(struct collection *collection)
+{
+    struct crash_record *record = collection->record;
+
+    if (record->is_brief) {
+        snprintf(collection->bundle.no_core, sizeof(collection->bundle.no_core),
+                 record->n_crashes > 1 ? "it is crash %u of the last hour: crash.json is all that "
+                                         "is made of it"
+                                       : "crash.json is all that is made of it",
+                 record->n_crashes);
+        captured_open_unwanted(record, &collection->captured);
+        return true;
+    }
+    /* What the attempt before began is to be ended in any case. */
+    if (collection_open(collection) < 0 && !delivery_has(&collection->delivery, ARTIFACT_CORE) &&
+        !is_crash_without_core(collection) && !collection->delivery.is_adopted)
+        return false;
+    collection_read(collection);
+    return true;
+}
+
+/* @left_id: of a bundle that has to be ended and sent, no more; "" where it isn't so. */
+static int collect(struct crash_record *record, struct deadline *deadline, char left_id[256])
 {
     _cleanup_(collection_free) struct collection collection;
-    int r;
+    const bool is_second = record->attempt > 1;
+    int r = 0;
 
-    collection_begin(&collection, record);
-    if (captured_open(record, NULL, &collection.bundle, &collection.captured) < 0 &&
-        !is_crash_without_core(&collection))
+    collection_begin(&collection, record, deadline);
+    if (is_second) /* what the first left tells where the core is */
+        r = collection_find_place(&collection);
+    if (!look(&collection))
         return 0;
-    collection_read(&collection);
-    r = collection_find_place(&collection);
+    if (!is_second)
+        r = collection_find_place(&collection);
     if (r < 0) {
         captured_tell_fate(&collection.captured);
         return r;
     }
-    return collection_make(&collection);
+    if (!collection_is_left(&collection))
+        return collection_make(&collection);
+    collection_complete_left(&collection);
+    memcpy(left_id, collection.bundle.id, sizeof(collection.bundle.id));
+    return 0;
+}
+
+static int run(struct crash_record *record)
+{
+    struct deadline *deadline = NULL;
+    char left_id[256] = "";
+    int r = deadline_start(&record->settings, &deadline);
+
+    if (r < 0)
+        log_errno(r, "a deadline can't be kept: no thread"); /* coreinit keeps it */
+    r = collect(record, deadline, left_id);
+    deadline_stop(deadline);
+    if (left_id[0])
+        return send_left(&record->settings, left_id);
+    return r == -EAGAIN ? EX_TEMPFAIL : r < 0;
 }
 
 int command_collect(int argc, char **argv)
@@ -66,5 +130,6 @@ int command_collect(int argc, char **argv)
     if (record_read((int)fd, &record) < 0)
         return 1;
     log_max_level = record.settings.log_level;
-    return collect(&record) < 0;
+    privileges_keep_for_collecting();
+    return run(&record);
 }

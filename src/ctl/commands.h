@@ -17,3 +17,8 @@ int command_snapshot(int argc, char **argv);
 
 /* corectl gdb [PID|--name NAME] [-- GDB-ARGS...]: gdb on a process that coreinit may trace. */
 int command_gdb(int argc, char **argv);
+
+/* corectl upload FILE|ID... | --sweep [--record-fd N]: sends what lies in the cores dir. Exit
+ * status 0 where all of it is in the bucket, EX_TEMPFAIL (75) where it is left for the next try,
+ * else 1. */
+int command_upload(int argc, char **argv);

@@ -1,17 +1,16 @@
 #include "ctl/delivery.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "store/artifact_sink.h"
 #include "util/cleanup.h"
+#include "util/digest.h"
 #include "util/io.h"
 #include "util/log.h"
-
-/* More crashes than this of one task in one second are no use to anyone. */
-#define MAX_ORDINAL 1000
 
 int write_file(void *context, struct sink *sink)
 {
@@ -30,86 +29,11 @@ int write_file(void *context, struct sink *sink)
     return (int)n;
 }
 
-static void artifact_name(const struct bundle *bundle, enum artifact_kind kind, char *ret,
-                          size_t size)
+static void artifact_name(const struct delivery *delivery, enum artifact_kind kind,
+                          char ret[NAME_MAX + 1])
 {
-    snprintf(ret, size, "%s%s", bundle->id, artifact_suffixes[kind]);
-}
-
-static int take_id(struct delivery *delivery)
-{
-    struct bundle *bundle = delivery->bundle;
-    const struct crash_record *record = bundle->record;
-    int r;
-
-    for (unsigned ordinal = record->ordinal; ordinal <= MAX_ORDINAL; ordinal++) {
-        r = bundle_id(record->settings.key_prefix, record->ended_realtime.tv_sec, bundle->hostname,
-                      record->settings.run_id, ordinal, bundle->id, sizeof(bundle->id));
-        if (r < 0)
-            return log_errno(r, "cannot name the bundle: S3_KEY_PREFIX, hostname or RUN_ID is too "
-                                "long");
-        r = delivery->spool ? spool_claim(delivery->spool, bundle->id) : 0;
-        if (r != -EEXIST)
-            return r;
-    }
-    return -EEXIST;
-}
-
-/* A spool that can't be used is one warning; the bundle then goes to S3 alone. */
-static void open_spool(struct delivery *delivery)
-{
-    const char *path = delivery->bundle->record->settings.cores_dir;
-    int r = spool_open(path, &delivery->spool);
-
-    if (r < 0) {
-        log_warning("cannot keep the bundle in %s: %s", path, strerrordesc_np(-r));
-        delivery->spool = NULL;
-    }
-}
-
-static void open_s3(struct delivery *delivery)
-{
-    const struct crash_settings *settings = &delivery->bundle->record->settings;
-    const struct s3_settings s3_settings = {
-        .bucket = settings->bucket,
-        .key_prefix = settings->key_prefix,
-        .region = settings->region,
-        .endpoint = settings->endpoint,
-    };
-    int r;
-
-    if (!settings->bucket[0])
-        return;
-    r = s3_open(&s3_settings, &delivery->s3);
-    if (r < 0) {
-        delivery->s3 = NULL;
-        snprintf(delivery->s3_error, sizeof(delivery->s3_error), "not sent: %s",
-                 r == -ENOKEY ? "no credentials were found" : strerrordesc_np(-r));
-    }
-}
-
-int delivery_open(struct delivery *delivery, struct bundle *bundle)
-{
-    int r;
-
-    memset(delivery, 0, sizeof(*delivery));
-    delivery->bundle = bundle;
-    open_spool(delivery);
-    open_s3(delivery);
-    r = take_id(delivery);
-    if (r < 0 && delivery->spool) {
-        log_warning("cannot keep the bundle in %s: %s", bundle->record->settings.cores_dir,
-                    strerrordesc_np(-r));
-        spool_close(delivery->spool);
-        delivery->spool = NULL;
-        r = take_id(delivery);
-    }
-    if (r == 0 && !delivery->spool && !delivery->s3)
-        r = -ENOENT;
-    if (r < 0)
-        log_error("there is no place for a bundle: mount a writable volume at %s, or set S3_BUCKET",
-                  bundle->record->settings.cores_dir);
-    return r;
+    snprintf(ret, NAME_MAX + 1, "%.*s%s", NAME_MAX - 16, delivery->bundle->id,
+             artifact_suffixes[kind]);
 }
 
 __attribute__((format(printf, 2, 3))) static void fail(struct artifact *artifact,
@@ -122,133 +46,140 @@ __attribute__((format(printf, 2, 3))) static void fail(struct artifact *artifact
     va_end(arguments);
 }
 
-/*
- * Runs the writer into one sink, to its end. Closes the sink.
- *
- * Returns 0, -EREMOTEIO where the sink failed, or the writer's own -errno.
- */
-static int fill(struct sink *sink, artifact_writer *write, void *context, struct artifact *artifact)
+static void tell_no_place(struct delivery *delivery, const char *name, struct artifact *artifact,
+                          const struct artifact_places *places)
 {
-    _cleanup_sink_ struct sink *owned = sink;
-    int r = write(context, owned);
+    char why[512] = "";
 
-    if (r == 0)
-        r = sink_commit(owned, artifact->sha256);
-    if (owned->error) {
-        artifact->sink_error = owned->error;
-        return -EREMOTEIO;
-    }
-    if (r < 0) {
-        fail(artifact, "cannot be read: %s", strerrordesc_np(-r));
-        return r;
-    }
-    artifact->made = true;
-    artifact->size = owned->size;
-    return 0;
-}
-
-static int to_spool(struct delivery *delivery, const char *name, artifact_writer *write,
-                    void *context, struct artifact *artifact)
-{
-    struct sink *sink;
-    int r = spool_sink(delivery->spool, name, &sink);
-
-    if (r < 0)
-        artifact->sink_error = r;
-    r = r < 0 ? -EREMOTEIO : fill(sink, write, context, artifact);
-    artifact->in_cores_dir = r == 0;
-    if (r == -EREMOTEIO) {
-        fail(artifact, "cannot be written to the cores dir: %s",
-             strerrordesc_np(-artifact->sink_error));
-        log_warning("%s cannot be written to %s: %s", name,
-                    delivery->bundle->record->settings.cores_dir,
-                    strerrordesc_np(-artifact->sink_error));
-    }
-    return r;
-}
-
-/* One upload that failed, after its retries, ends all sending: what is in the spool stays there. */
-static void stop_sending(struct delivery *delivery, const char *name, const char *reason)
-{
-    snprintf(delivery->s3_error, sizeof(delivery->s3_error),
-             "not sent: the upload of %.80s failed: %.120s", name, reason);
-    if (delivery->spool)
-        log_error("nothing more is sent to %s; what is whole stays in %s",
-                  s3_destination(delivery->s3), delivery->bundle->record->settings.cores_dir);
+    delivery->has_lost = true;
+    if (places->sending)
+        (void)sending_look(places->sending, why, sizeof(why));
+    if (places->spool_error && delivery->spool)
+        fail(artifact, "cannot be written to the cores dir: %s%s%.400s",
+             strerrordesc_np(-places->spool_error), why[0] ? "; " : "", why);
     else
-        log_error("nothing more is sent to %s, and there is no other place",
-                  s3_destination(delivery->s3));
-    s3_close(delivery->s3);
-    delivery->s3 = NULL;
+        fail(artifact, "%.500s", why);
+    log_error("%s is nowhere: %s", name, artifact->error);
 }
 
-static int straight_to_s3(struct delivery *delivery, const char *name, artifact_writer *write,
-                          void *context, struct artifact *artifact)
+static bool is_late(void *context)
 {
-    struct sink *sink;
-    int r = s3_sink(delivery->s3, name, &sink);
+    return deadline_is_near(context);
+}
 
-    r = r < 0 ? r : fill(sink, write, context, artifact);
-    artifact->in_s3 = r == 0;
-    if (r == 0) {
-        artifact->error[0] = '\0';
-        log_info("%s went straight to %s", name, s3_destination(delivery->s3));
-    } else if (r == -EREMOTEIO) {
-        fail(artifact, "%s", s3_last_error(delivery->s3));
-        stop_sending(delivery, name, artifact->error);
+/* Where it went, or why it went nowhere. Returns as deliver(). */
+static int judge(struct delivery *delivery, const char *name, struct artifact *artifact, int error,
+                 bool is_sink_error, const struct artifact_places *places)
+{
+    artifact->made = error == 0;
+    artifact->in_cores_dir = places->in_spool;
+    if (places->spool_error && delivery->spool)
+        log_warning("%s cannot be written to %s: %s", name, delivery_settings(delivery)->cores_dir,
+                    strerrordesc_np(-places->spool_error));
+    if (error == -ETIME) {
+        fail(artifact, "left out: there was no time left");
+        log_warning("%s is left out: there is no time left", name);
+    } else if (error < 0 && is_sink_error) {
+        tell_no_place(delivery, name, artifact, places);
+        return -EREMOTEIO;
+    } else if (error < 0) {
+        fail(artifact, "cannot be read: %s", strerrordesc_np(-error));
+        log_error("%s cannot be made: %s", name, artifact->error);
+    } else if (!places->in_spool) {
+        log_info("%s went straight to %s", name, uploader_destination(delivery->uploader));
     }
-    return r;
+    return error;
+}
+
+/* What was there before is in neither place replaced. */
+static int keep_before(struct artifact *artifact, const struct artifact *before, const char *name,
+                       int error)
+{
+    *artifact = *before;
+    log_warning("%s stays as it was before it could be made anew: %s", name,
+                error == -ETIME ? "there is no time left" : strerrordesc_np(-error));
+    return error;
+}
+
+/* @is_sent: not for the spool alone. */
+static int make(struct delivery *delivery, enum artifact_kind kind, artifact_writer *write,
+                void *context, bool is_sent)
+{
+    const bool has_time = kind == ARTIFACT_CORE || kind == ARTIFACT_CRASH_JSON;
+    struct artifact *artifact = &delivery->bundle->artifacts[kind];
+    const struct artifact before = *artifact;
+    char name[NAME_MAX + 1];
+    const struct artifact_sink_settings settings = {
+        .spool = delivery->spool,
+        .policy = &delivery->policy,
+        .uploader = is_sent ? delivery->uploader : NULL,
+        .kind = kind,
+        .name = name,
+        .is_late = has_time ? NULL : is_late,
+        .context = delivery->deadline,
+    };
+    struct artifact_places places;
+    bool is_sink_error;
+    struct sink *sink;
+    int r;
+
+    artifact_name(delivery, kind, name);
+    artifact->error[0] = '\0';
+    artifact->in_s3 = false;
+    r = artifact_sink(&settings, &places, &sink);
+    if (r < 0)
+        return log_errno(r, "%s cannot be made", name);
+    r = write(context, sink);
+    if (r == 0)
+        r = sink_commit(sink, artifact->sha256);
+    artifact->size = sink->size;
+    is_sink_error = sink->error != 0;
+    sink_close(sink);
+    if (r < 0 && before.made && kind != ARTIFACT_CRASH_JSON)
+        return keep_before(artifact, &before, name, r);
+    if (is_sent)
+        delivery->sendings[kind] = places.sending;
+    return judge(delivery, name, artifact, r, is_sink_error, &places);
 }
 
 int deliver(struct delivery *delivery, enum artifact_kind kind, artifact_writer *write,
             void *context)
 {
-    struct artifact *artifact = &delivery->bundle->artifacts[kind];
-    char name[512];
-    int r = -EREMOTEIO;
-
-    artifact_name(delivery->bundle, kind, name, sizeof(name));
-    artifact->error[0] = '\0';
-    artifact->in_s3 = false;
-    if (delivery->spool)
-        r = to_spool(delivery, name, write, context, artifact);
-    if (r == -EREMOTEIO && delivery->s3)
-        r = straight_to_s3(delivery, name, write, context, artifact);
-    if (r < 0 && r != -EREMOTEIO)
-        log_error("%s cannot be made: %s", name, artifact->error);
-    return r;
+    return make(delivery, kind, write, context, true);
 }
 
-static int send_from_spool(struct delivery *delivery, const char *name, struct artifact *artifact)
+bool deliver_left(struct delivery *delivery, enum artifact_kind kind)
+{
+    struct artifact *artifact = &delivery->bundle->artifacts[kind];
+    _cleanup_close_ int fd = -1;
+    char name[NAME_MAX + 1];
+    uint64_t size;
+
+    if (!delivery->is_adopted)
+        return false;
+    artifact_name(delivery, kind, name);
+    fd = spool_read(delivery->spool, name, &size);
+    if (fd < 0 || sha256_hex_range(fd, 0, size, artifact->sha256) < 0)
+        return false;
+    artifact->size = size;
+    artifact->made = artifact->in_cores_dir = true;
+    if (delivery->uploader &&
+        uploader_send_file(delivery->uploader, kind, &delivery->sendings[kind]) < 0)
+        delivery->sendings[kind] = NULL;
+    return true;
+}
+
+bool delivery_has(const struct delivery *delivery, enum artifact_kind kind)
 {
     _cleanup_close_ int fd = -1;
+    char name[NAME_MAX + 1];
     uint64_t size;
-    int r;
 
+    if (!delivery->spool)
+        return false;
+    artifact_name(delivery, kind, name);
     fd = spool_read(delivery->spool, name, &size);
-    if (fd < 0) {
-        fail(artifact, "cannot be read back from the cores dir: %s", strerrordesc_np(-fd));
-        return log_errno(fd, "cannot read %s back to send it", name);
-    }
-    r = s3_put_file(delivery->s3, name, fd, size, artifact->error, sizeof(artifact->error));
-    artifact->in_s3 = r == 0;
-    if (r < 0)
-        stop_sending(delivery, name, artifact->error);
-    return r;
-}
-
-void deliver_to_s3(struct delivery *delivery, enum artifact_kind kind)
-{
-    struct artifact *artifact = &delivery->bundle->artifacts[kind];
-    char name[512];
-
-    if (!artifact->in_cores_dir || artifact->in_s3)
-        return;
-    artifact_name(delivery->bundle, kind, name, sizeof(name));
-    if (delivery->s3)
-        (void)send_from_spool(delivery, name, artifact);
-    else
-        fail(artifact, "%s", delivery->s3_error);
+    return fd >= 0;
 }
 
 static int write_early_account(void *context, struct sink *sink)
@@ -261,29 +192,159 @@ static int write_account(void *context, struct sink *sink)
     return crash_json_write(context, true, sink);
 }
 
-void keep_early_account(struct delivery *delivery)
+/* Into S3 alone: the spool's is a .part, that isn't committed. */
+static void send_early_account(struct delivery *delivery, const char *name)
 {
-    char name[512];
+    const struct artifact_sink_settings settings = {
+        .uploader = delivery->uploader, .kind = SENDING_EARLY, .name = name};
+    _cleanup_sink_ struct sink *sink = NULL;
+    struct artifact_places places;
+    char sha256[65];
 
-    artifact_name(delivery->bundle, ARTIFACT_CRASH_JSON, name, sizeof(name));
-    if (delivery->spool && spool_sink(delivery->spool, name, &delivery->early) == 0)
-        (void)write_early_account(delivery->bundle, delivery->early);
+    if (artifact_sink(&settings, &places, &sink) == 0 &&
+        write_early_account(delivery->bundle, sink) == 0)
+        (void)sink_commit(sink, sha256);
 }
 
-void send_early_account(struct delivery *delivery)
-{
-    struct artifact ignored = {0};
-    char name[512];
-
-    artifact_name(delivery->bundle, ARTIFACT_CRASH_JSON, name, sizeof(name));
-    if (delivery->s3)
-        (void)straight_to_s3(delivery, name, write_early_account, delivery->bundle, &ignored);
-}
-
-int deliver_account(struct delivery *delivery)
+static void keep_early_account(struct delivery *delivery, const char *name)
 {
     sink_close(take_ptr(delivery->early));
-    return deliver(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle);
+    if (spool_sink(delivery->spool, name, &delivery->early) == 0)
+        (void)write_early_account(delivery->bundle, delivery->early);
+    else
+        delivery->early = NULL;
+}
+
+void deliver_early_account(struct delivery *delivery)
+{
+    char name[NAME_MAX + 1];
+
+    artifact_name(delivery, ARTIFACT_CRASH_JSON, name);
+    if (delivery->spool)
+        keep_early_account(delivery, name);
+    if (delivery->uploader)
+        send_early_account(delivery, name);
+}
+
+void delivery_leave_unfinished(struct delivery *delivery)
+{
+    char name[NAME_MAX + 1];
+
+    artifact_name(delivery, ARTIFACT_CRASH_JSON, name);
+    keep_early_account(delivery, name);
+    if (delivery->early)
+        spool_sink_keep(delivery->early);
+}
+
+void delivery_settle(struct delivery *delivery)
+{
+    struct bundle *bundle = delivery->bundle;
+
+    for (int kind = 0; kind < ARTIFACT_CRASH_JSON; kind++) {
+        struct artifact *artifact = &bundle->artifacts[kind];
+        char why[sizeof(artifact->error)] = "";
+
+        if (!artifact->made || !delivery->sendings[kind])
+            continue;
+        artifact->in_s3 = sending_wait(delivery->sendings[kind], why, sizeof(why)) == 0;
+        if (!artifact->in_s3 && !artifact->error[0])
+            fail(artifact, ARTIFACT_NOT_SENT "%.480s", why);
+    }
+    if (delivery->spool && delivery->uploader && uploader_has_failed(delivery->uploader) &&
+        !delivery->has_told) {
+        delivery->has_told = true;
+        log_error("not all was sent to s3://%s/%s; what is whole stays in %s",
+                  delivery_settings(delivery)->bucket, delivery_settings(delivery)->key_prefix,
+                  delivery_settings(delivery)->cores_dir);
+    }
+}
+
+static bool has_all_in_s3(const struct delivery *delivery)
+{
+    for (int kind = 0; kind < ARTIFACT_CRASH_JSON; kind++)
+        if (delivery->bundle->artifacts[kind].made && !delivery->bundle->artifacts[kind].in_s3)
+            return false;
+    return delivery->uploader && !uploader_has_failed(delivery->uploader);
+}
+
+static bool is_to_go(const struct delivery *delivery)
+{
+    return delivery->spool && delivery_settings(delivery)->keep_local != KEEP_ALWAYS &&
+           has_all_in_s3(delivery) && spool_is_verified(delivery->spool);
+}
+
+/* What crash.json says of the cores dir, where nothing is going to be kept there. */
+static void tell_in_spool(struct bundle *bundle, bool is_there)
+{
+    for (int kind = 0; kind < ARTIFACT_CRASH_JSON; kind++)
+        if (bundle->artifacts[kind].made)
+            bundle->artifacts[kind].in_cores_dir = is_there;
+}
+
+int deliver_account(struct delivery *delivery, bool is_final)
+{
+    struct sending **sending = &delivery->sendings[ARTIFACT_CRASH_JSON];
+    char why[512];
+    int r;
+
+    sink_close(take_ptr(delivery->early));
+    if (!is_final || !is_to_go(delivery))
+        return make(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle, is_final);
+    tell_in_spool(delivery->bundle, false);
+    r = make(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle, true);
+    if (r < 0 || (*sending && sending_wait(*sending, why, sizeof(why)) == 0))
+        return r;
+    tell_in_spool(delivery->bundle, true);
+    return make(delivery, ARTIFACT_CRASH_JSON, write_account, delivery->bundle, false);
+}
+
+/* What is to be kept of a bundle that is in the spool. */
+static void settle_spool(struct delivery *delivery, bool is_sent)
+{
+    const struct crash_settings *settings = delivery_settings(delivery);
+    const char *id = delivery->bundle->id;
+    int r;
+
+    if (is_sent)
+        (void)spool_note_sent_all(delivery->spool);
+    if (delivery->is_spool_lent)
+        return;
+    if (is_sent && settings->keep_local != KEEP_ALWAYS && !spool_is_verified(delivery->spool)) {
+        log_warning("%s stays in %s all the same: the bucket tells nothing that it could be "
+                    "compared with",
+                    id, settings->cores_dir);
+    } else if (is_sent && settings->keep_local != KEEP_ALWAYS) {
+        r = spool_remove(delivery->spool, id);
+        if (r < 0)
+            log_errno(r, "cannot remove %s, which was sent, from %s", id, settings->cores_dir);
+    } else if (!is_sent && settings->keep_local == KEEP_NEVER && settings->bucket[0]) {
+        log_warning("%s stays in %s all the same: not all of it was sent", id, settings->cores_dir);
+    }
+    (void)spool_make_room(delivery->spool, &delivery->policy, 0);
+}
+
+bool delivery_stays(const struct delivery *delivery)
+{
+    struct sending *account = delivery->sendings[ARTIFACT_CRASH_JSON];
+    char why[512];
+
+    return delivery->spool &&
+           !(is_to_go(delivery) && account && sending_look(account, why, sizeof(why)) == 0);
+}
+
+int delivery_end(struct delivery *delivery)
+{
+    struct sending *account = delivery->sendings[ARTIFACT_CRASH_JSON];
+    const bool is_wanted = delivery_settings(delivery)->bucket[0] != '\0';
+    char why[512];
+    const bool is_sent = !delivery->has_lost && has_all_in_s3(delivery) && account &&
+                         sending_wait(account, why, sizeof(why)) == 0;
+
+    if (delivery->spool)
+        settle_spool(delivery, is_sent);
+    if (delivery->has_lost || (is_wanted && !is_sent && !delivery->spool))
+        return -EREMOTEIO;
+    return is_wanted && !is_sent ? -EAGAIN : 0;
 }
 
 bool delivery_abandon(struct delivery *delivery)
@@ -293,10 +354,8 @@ bool delivery_abandon(struct delivery *delivery)
 
 void delivery_close(struct delivery *delivery)
 {
-    sink_close(delivery->early);
-    if (delivery->spool) {
-        spool_release(delivery->spool, delivery->bundle->id);
-        spool_close(delivery->spool);
-    }
-    s3_close(delivery->s3);
+    delivery_disconnect(delivery);
+    sink_close(take_ptr(delivery->early));
+    if (!delivery->is_spool_lent)
+        spool_close(take_ptr(delivery->spool));
 }

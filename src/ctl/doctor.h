@@ -109,6 +109,9 @@ doctor_check check_cores_dir, check_space, check_gdb, check_memory;
 /* doctor_s3.c: where it goes */
 doctor_check check_credentials, check_bucket, check_clock;
 
+/* s3_probe(), by a thread that gives up its privileges before it uses the network. */
+void doctor_probe(const struct s3_settings *settings, const char *name, struct s3_probe *ret);
+
 /* Whether a crash would give a core that ends in a lasting place. */
 bool doctor_is_well(const struct doctor *doctor);
 

@@ -70,21 +70,24 @@ static void free_outcome(struct outcome *outcome)
 static int set_environment(const struct explained *coreinit)
 {
     char timeout[16];
+    const char *cores_dir = coreinit->settings.cores_dir;
     const struct {
         const char *name, *value;
     } variables[] = {
-        {"COREINIT_CORES_DIR", coreinit->cores_dir},
+        {"COREINIT_CORES_DIR", cores_dir[0] ? cores_dir : "none"},
         {"COREINIT_CAPTURE", coreinit->capture_asked},
+        {"COREINIT_ON_CRASH", "exit"},
+        {"COREINIT_KEEP_LOCAL", "always"}, /* the account that is read here */
         {"COREINIT_COLLECT_TIMEOUT", timeout},
-        {"COREINIT_CONFIG", coreinit->config},
+        {"COREINIT_CONFIG", coreinit->settings.config},
         {"COREINIT_CORECTL", coreinit->corectl},
-        {"S3_BUCKET", coreinit->bucket},
-        {"S3_KEY_PREFIX", coreinit->key_prefix},
+        {"S3_BUCKET", coreinit->settings.bucket},
+        {"S3_KEY_PREFIX", coreinit->settings.key_prefix},
         {"RUN_ID", "crash-test"},
         {"TINI_VERBOSITY", "1"}, /* the lines that are read here */
     };
 
-    snprintf(timeout, sizeof(timeout), "%u", coreinit->collect_timeout);
+    snprintf(timeout, sizeof(timeout), "%u", coreinit->settings.collect_timeout);
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
         if (setenv(variables[i].name, variables[i].value, 1) < 0)
             return -errno;
@@ -115,7 +118,7 @@ static void become_coreinit(const struct doctor *doctor, int log_fd)
 static int run(const struct doctor *doctor, struct outcome *outcome)
 {
     _cleanup_close_ int log_fd = memfd_create("crash-test", MFD_CLOEXEC);
-    const unsigned timeout = doctor->coreinit.collect_timeout;
+    const unsigned timeout = doctor->coreinit.settings.collect_timeout;
     const int64_t seconds = (timeout ? timeout : PATIENCE_SECONDS) + GRACE_SECONDS;
     int status = 0, r;
     ssize_t n;
@@ -176,7 +179,7 @@ static bool is_delivered(const struct doctor *doctor, const struct outcome *outc
 
     if (!outcome->bundle[0])
         return false;
-    if (!doctor->coreinit.bucket[0])
+    if (!doctor->coreinit.settings.bucket[0])
         return doctor_place_lasts(doctor);
     return strstr(outcome->place, "s3://") &&
            (!account || (is_sent(account, "core") && is_sent(account, "stacktrace")));
@@ -205,7 +208,8 @@ static void read_account(const struct doctor *doctor, struct outcome *outcome)
 {
     char path[PATH_MAX + 300];
 
-    snprintf(path, sizeof(path), "%s/%s.crash.json", doctor->coreinit.cores_dir, outcome->bundle);
+    snprintf(path, sizeof(path), "%s/%s.crash.json", doctor->coreinit.settings.cores_dir,
+             outcome->bundle);
     if (outcome->bundle[0])
         outcome->account = json_load_file(path, 0, NULL);
 }
@@ -268,7 +272,8 @@ static void print_text(const struct doctor *doctor, const struct outcome *outcom
         if (outcome->lost[0])
             printf("without %s\n", outcome->lost);
         if (outcome->account)
-            printf("It can be removed: %s/%s.*\n", doctor->coreinit.cores_dir, outcome->bundle);
+            printf("It can be removed: %s/%s.*\n", doctor->coreinit.settings.cores_dir,
+                   outcome->bundle);
     }
     putchar('\n');
     print_sentence(outcome);

@@ -16,6 +16,7 @@
 #include "capture/dumpable.h"
 #include "capture/why_no_core.h"
 #include "ctl/doctor.h"
+#include "ctl/s3_settings.h"
 #include "ctl/stand_in.h"
 #include "trace/identity.h"
 #include "trace/named.h"
@@ -155,25 +156,20 @@ static bool is_container(const struct container *container)
 static void look_at_places(struct doctor *doctor)
 {
     const struct explained *coreinit = &doctor->coreinit;
-    const struct s3_settings settings = {
-        .bucket = coreinit->bucket,
-        .key_prefix = coreinit->key_prefix,
-        .region = coreinit->region,
-        .endpoint = coreinit->endpoint,
-    };
     char hostname[256] = "", name[384];
+    struct s3_settings settings;
 
     container_read("", &doctor->container);
     doctor->is_container = is_container(&doctor->container);
     if (coreinit->error[0])
         return;
-    spool_place_look(coreinit->cores_dir, &doctor->place);
-    if (!coreinit->bucket[0])
+    spool_place_look(coreinit->settings.cores_dir, &doctor->place);
+    if (!coreinit->settings.bucket[0])
         return;
+    s3_settings_of(&coreinit->settings, NULL, &settings);
     (void)gethostname(hostname, sizeof(hostname) - 1);
     snprintf(name, sizeof(name), "doctor-probe_%s_%d", hostname, getpid());
-    if (s3_probe(&settings, name, &doctor->probe) < 0)
-        snprintf(doctor->probe.why, sizeof(doctor->probe.why), "out of memory");
+    doctor_probe(&settings, name, &doctor->probe);
 }
 
 __attribute__((format(printf, 2, 3))) static void lacks_core(struct prospect *prospect,
@@ -299,7 +295,7 @@ static bool is_delivered(const struct doctor *doctor)
 {
     if (!doctor->prospect.is_bundled)
         return false;
-    if (doctor->coreinit.bucket[0])
+    if (doctor->coreinit.settings.bucket[0])
         return doctor->probe.failed >= S3_PROBE_DELETE;
     return doctor->place.error == 0 && doctor_has_room(doctor) && doctor_place_lasts(doctor);
 }

@@ -64,9 +64,10 @@ const char *size_text(uint64_t bytes, char *ret, size_t size)
 
 const char *doctor_destination(const struct doctor *doctor)
 {
-    if (doctor->coreinit.bucket[0])
-        return doctor->probe.destination[0] ? doctor->probe.destination : doctor->coreinit.bucket;
-    return doctor->coreinit.cores_dir;
+    if (doctor->coreinit.settings.bucket[0])
+        return doctor->probe.destination[0] ? doctor->probe.destination
+                                            : doctor->coreinit.settings.bucket;
+    return doctor->coreinit.settings.cores_dir;
 }
 
 bool doctor_is_well(const struct doctor *doctor)

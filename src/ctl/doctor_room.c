@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bundle/name.h"
 #include "capture/gdb.h"
 #include "ctl/doctor.h"
 
@@ -22,7 +23,7 @@
 
 static bool has_bucket(const struct doctor *doctor)
 {
-    return doctor->coreinit.bucket[0] != '\0';
+    return doctor->coreinit.settings.bucket[0] != '\0';
 }
 
 static bool reaches_bucket(const struct doctor *doctor)
@@ -86,11 +87,20 @@ static const char *place_text(const struct doctor *doctor, const char **ret_fate
 void check_cores_dir(const struct doctor *doctor, struct finding *ret)
 {
     const struct spool_place *place = &doctor->place;
-    const char *path = doctor->coreinit.cores_dir;
+    const char *path = doctor->coreinit.settings.cores_dir;
     const char *fate, *kind = place_text(doctor, &fate);
 
     if (doctor->coreinit.error[0]) {
         finding_is(ret, CHECK_SKIPPED, "without coreinit there is none");
+        return;
+    }
+    if (!path[0]) {
+        finding_is(ret, reaches_bucket(doctor) ? CHECK_OK : CHECK_FAIL, "none, as asked");
+        finding_means(ret, reaches_bucket(doctor)
+                               ? "A bundle goes straight to S3; what fails on the way is lost."
+                               : "There is no place for a bundle.");
+        if (ret->state != CHECK_OK)
+            mend_cores_dir(ret);
         return;
     }
     if (place->error) {
@@ -107,7 +117,11 @@ void check_cores_dir(const struct doctor *doctor, struct finding *ret)
     finding_is(ret, doctor_place_lasts(doctor) || reaches_bucket(doctor) ? CHECK_OK : CHECK_FAIL,
                "%s, %s, %s", path, kind,
                place->exists ? "can be written" : "isn't there yet and can be made");
-    finding_means(ret, "%s%s", fate, reaches_bucket(doctor) ? " They are sent to S3 as well." : "");
+    if (reaches_bucket(doctor) && doctor->coreinit.settings.keep_local != KEEP_ALWAYS)
+        finding_means(ret, "Bundles are removed there once all of them is in S3.");
+    else
+        finding_means(ret, "%s%s", fate,
+                      reaches_bucket(doctor) ? " They are sent to S3 as well." : "");
     if (ret->state != CHECK_OK)
         mend_cores_dir(ret);
 }
@@ -116,7 +130,7 @@ void check_cores_dir(const struct doctor *doctor, struct finding *ret)
 static void tell_room(const struct doctor *doctor, enum check_state state, struct finding *ret)
 {
     const struct spool_place *place = &doctor->place;
-    const char *path = doctor->coreinit.cores_dir;
+    const char *path = doctor->coreinit.settings.cores_dir;
     char free_text[32], size[32], zip[32];
 
     size_text(place->free_bytes, free_text, sizeof(free_text));
@@ -133,6 +147,36 @@ static void tell_room(const struct doctor *doctor, enum check_state state, struc
                    free_text, path, doctor->target.name, size, zip);
 }
 
+/* Returns whether a limit of the cores dir is smaller than what a single bundle is going to take.
+ */
+static bool tell_low_limits(const struct doctor *doctor, struct finding *ret)
+{
+    const struct crash_settings *settings = &doctor->coreinit.settings;
+    const uint64_t zip = likely_zip(doctor), free_bytes = doctor->place.free_bytes;
+    char limit[32], text[32];
+
+    if (settings->max_use && settings->max_use < zip)
+        finding_is(ret, CHECK_WARNING, "max_use is %s, and a core's zip would be about %s",
+                   size_text(settings->max_use, limit, sizeof(limit)),
+                   size_text(zip, text, sizeof(text)));
+    else if (settings->keep_free > free_bytes)
+        finding_is(ret, CHECK_WARNING, "keep_free is %s, and %s are free in %s",
+                   size_text(settings->keep_free, limit, sizeof(limit)),
+                   size_text(free_bytes, text, sizeof(text)), settings->cores_dir);
+    else if (settings->max_files && settings->max_files < ARTIFACT_KINDS)
+        finding_is(ret, CHECK_WARNING, "max_files is %u, and a bundle has up to %d files",
+                   settings->max_files, ARTIFACT_KINDS);
+    else
+        return false;
+    finding_means(ret,
+                  "A bundle that was sent is removed at once. One that wasn't stays while it is "
+                  "the newest.");
+    finding_mend(ret, "-e COREINIT_MAX_USE, COREINIT_KEEP_FREE, COREINIT_MAX_FILES: another limit",
+                 "COREINIT_MAX_USE, COREINIT_KEEP_FREE, COREINIT_MAX_FILES in environment",
+                 "COREINIT_MAX_USE, COREINIT_KEEP_FREE, COREINIT_MAX_FILES in env");
+    return true;
+}
+
 void check_space(const struct doctor *doctor, struct finding *ret)
 {
     const struct spool_place *place = &doctor->place;
@@ -147,6 +191,8 @@ void check_space(const struct doctor *doctor, struct finding *ret)
                       reaches_bucket(doctor)
                           ? "The core goes straight to S3."
                           : "The core doesn't fit, and there is no other place.");
+    } else if (tell_low_limits(doctor, ret)) {
+        return;
     } else if (place->free_bytes < doctor->size + doctor->executable_size) {
         tell_room(doctor, CHECK_WARNING, ret);
         finding_means(ret, "A core that compresses badly may not fit, or executable and libraries "

@@ -1,20 +1,51 @@
 /* Where a bundle goes. */
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctl/doctor.h"
+#include "ctl/privileges.h"
 
 /* Amazon S3 refuses requests that are signed by a clock that far off. */
 #define MOST_SKEW (15 * 60)
 #define MUCH_SKEW (5 * 60)
 
+struct probing {
+    const struct s3_settings *settings;
+    const char *name;
+    struct s3_probe *probe;
+    int result;
+};
+
+static void *probe_unprivileged(void *context)
+{
+    struct probing *probing = context;
+
+    privileges_keep_for_sending();
+    probing->result = s3_probe(probing->settings, probing->name, probing->probe);
+    return NULL;
+}
+
+void doctor_probe(const struct s3_settings *settings, const char *name, struct s3_probe *ret)
+{
+    struct probing probing = {settings, name, ret, 0};
+    pthread_t thread;
+    int error = pthread_create(&thread, NULL, probe_unprivileged, &probing);
+
+    if (error == 0)
+        error = pthread_join(thread, NULL);
+    if (error != 0 || probing.result < 0)
+        snprintf(ret->why, sizeof(ret->why), "out of memory");
+}
+
 static bool is_skipped(const struct doctor *doctor, struct finding *ret)
 {
     if (doctor->coreinit.error[0])
         finding_is(ret, CHECK_SKIPPED, "without coreinit nothing is sent");
-    else if (!doctor->coreinit.bucket[0])
+    else if (!doctor->coreinit.settings.bucket[0])
         finding_is(ret, CHECK_SKIPPED, "S3_BUCKET isn't set: nothing is sent");
     else
         return false;
@@ -28,7 +59,7 @@ void check_credentials(const struct doctor *doctor, struct finding *ret)
     if (is_skipped(doctor, ret))
         return;
     if (probe->credentials[0]) {
-        finding_is(ret, CHECK_OK, "found in %s", probe->credentials);
+        finding_is(ret, CHECK_OK, "those of %s", probe->credentials);
         finding_means(ret, "What is sent is signed with them.");
         return;
     }
@@ -39,8 +70,8 @@ void check_credentials(const struct doctor *doctor, struct finding *ret)
     finding_is(ret, CHECK_FAIL, "%s", probe->why);
     finding_means(ret, "Nothing can be sent to %s.", probe->destination);
     finding_mend(ret, "-e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY, or ~/.aws mounted",
-                 "\"secrets\" in the container definition (task-defs/README.md)",
-                 "kubectl create secret generic coreinit-aws (k8s/README.md)");
+                 "taskRoleArn in the task definition (task-defs/README.md)",
+                 "a role for the service account: IRSA or EKS Pod Identity (k8s/README.md)");
 }
 
 static void mend_bucket(struct finding *ret)
@@ -113,7 +144,8 @@ void check_clock(const struct doctor *doctor, struct finding *ret)
                : skew >= MUCH_SKEW                                  ? CHECK_WARNING
                                                                     : CHECK_OK,
                "%" PRId64 " s %s the server's", skew, offset < 0 ? "behind" : "ahead of");
-    finding_means(ret, "S3 refuses what is signed by a clock that is 15 minutes off.");
+    finding_means(ret, "S3 refuses what is signed by a clock that is 15 minutes off; what is sent "
+                       "carries the server's time then.");
     if (ret->state != CHECK_OK)
         finding_mend(ret, "set the host's clock (chrony, ntpd)",
                      "EC2: chrony with the Amazon Time Sync Service, 169.254.169.123",

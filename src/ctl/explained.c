@@ -22,9 +22,9 @@
 /* All answers, each of which may be a path. */
 #define MOST_TEXT (64 * 1024)
 
-enum answer_kind { TEXT, YES_OR_NO, SECONDS };
+enum answer_kind { TEXT, YES_OR_NO, NUMBER, SIZE, KEEP };
 
-static const struct {
+static const struct answer {
     const char *key;
     enum answer_kind kind;
     size_t offset, size;
@@ -42,32 +42,44 @@ static const struct {
     {"not_traceable", TEXT, AT(not_traceable)},
     {"corectl", TEXT, AT(corectl)},
     {"has_corectl", YES_OR_NO, AT(has_corectl)},
-    {"cores_dir", TEXT, AT(cores_dir)},
-    {"bucket", TEXT, AT(bucket)},
-    {"key_prefix", TEXT, AT(key_prefix)},
-    {"region", TEXT, AT(region)},
-    {"endpoint", TEXT, AT(endpoint)},
-    {"run_id", TEXT, AT(run_id)},
-    {"config", TEXT, AT(config)},
-    {"collect_timeout", SECONDS, AT(collect_timeout)},
+    {"on_crash", TEXT, AT(on_crash)},
+#define SETTING(kind, field) {#field, kind, AT(settings.field)},
+    CRASH_SETTINGS(SETTING)
+#undef SETTING
     /* A refusal comes as a line of the log. */
     {"coreinit: error", TEXT, AT(error)},
 #undef AT
 };
 
-static void take(struct explained *explained, size_t i, const char *value)
+static uint32_t keep_local_of(const char *name)
 {
-    void *field = (char *)explained + answers[i].offset;
+    static const char *const names[] = {KEEP_LOCAL_NAMES};
 
-    switch (answers[i].kind) {
+    for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return KEEP_ALWAYS;
+}
+
+static void take(struct explained *explained, const struct answer *answer, const char *value)
+{
+    void *field = (char *)explained + answer->offset;
+
+    switch (answer->kind) {
     case TEXT:
-        snprintf(field, answers[i].size, "%s", value);
+        snprintf(field, answer->size, "%s", value);
         break;
     case YES_OR_NO:
         *(bool *)field = strcmp(value, "yes") == 0;
         break;
-    case SECONDS:
+    case NUMBER:
         *(uint32_t *)field = (uint32_t)strtoul(value, NULL, 10);
+        break;
+    case SIZE:
+        *(uint64_t *)field = strtoull(value, NULL, 10);
+        break;
+    case KEEP:
+        *(uint32_t *)field = keep_local_of(value);
         break;
     }
 }
@@ -78,7 +90,7 @@ static void read_line(struct explained *explained, const char *line)
         const size_t length = strlen(answers[i].key);
 
         if (strncmp(line, answers[i].key, length) == 0 && strncmp(line + length, ": ", 2) == 0) {
-            take(explained, i, line + length + 2);
+            take(explained, &answers[i], line + length + 2);
             return;
         }
     }
@@ -161,4 +173,14 @@ void explained_ask(const char *executable, char *const *arguments, struct explai
     if (!ret->error[0] && (r < 0 || status != 0 || !ret->version[0]))
         snprintf(ret->error, sizeof(ret->error), "%s",
                  r < 0 ? strerrordesc_np(-r) : "it gave no answer");
+}
+
+void explained_here(pid_t coreinit, const char *program, struct explained *ret)
+{
+    char *const program_alone[] = {(char *)program, NULL};
+    _cleanup_free_ char **arguments = coreinit ? explained_arguments(coreinit) : NULL;
+    char path[PATH_MAX];
+
+    explained_executable(0, path, sizeof(path));
+    explained_ask(path, arguments && arguments[0] ? arguments : program_alone, ret);
 }

@@ -7,12 +7,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "init/crash_record.h"
+
 struct explained {
     char error[512]; /* why there are no answers, "" where there are */
 
     char version[32];
     char program[256];
     char program_path[PATH_MAX]; /* "" where there is no such program */
+    char on_crash[16];           /* "exit", "restart" or "linger" */
     char capture_asked[16];      /* "auto", "kernel", "ptrace" or "off" */
     char capture[16];            /* what that comes to */
     char why[256];
@@ -23,14 +26,7 @@ struct explained {
     bool has_corectl;
     char corectl[PATH_MAX];
 
-    char cores_dir[PATH_MAX];
-    char bucket[256];
-    char key_prefix[1025];
-    char region[64]; /* of the ini file, likewise the next */
-    char endpoint[1024];
-    char run_id[128];
-    char config[PATH_MAX];
-    uint32_t collect_timeout; /* seconds; 0: none */
+    struct crash_settings settings; /* but for the log level, which is the asker's */
 };
 
 /*
@@ -53,3 +49,11 @@ char **explained_arguments(pid_t coreinit);
  * @ret        with @error where that fails
  */
 void explained_ask(const char *executable, char *const *arguments, struct explained *ret);
+
+/*
+ * Asks the one beside this executable about what a coreinit that runs was told.
+ *
+ * @coreinit  its pid; 0: none runs, and the environment and the ini file say all
+ * @program   a program's name, where no coreinit tells its own
+ */
+void explained_here(pid_t coreinit, const char *program, struct explained *ret);

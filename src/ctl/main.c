@@ -20,6 +20,9 @@ static const struct {
      "doctor [--json] [--crash-test] [PID|--name NAME|-- PROGRAM]    say what a crash would give"},
     {"snapshot", command_snapshot,
      "snapshot [PID|--name NAME] [--out DIR]    bundle a process, which goes on running"},
+    {"upload", command_upload,
+     "upload (FILE|ID... | --sweep)    send bundles that lie in the cores dir, as far as they "
+     "weren't sent"},
     {"gdb", command_gdb,
      "gdb [PID|--name NAME] [-- ARGS...]    debug a process; coreinit traces it again afterwards"},
 };

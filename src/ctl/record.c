@@ -23,6 +23,15 @@ static void terminate(char *text, size_t size)
     text[size - 1] = '\0';
 }
 
+/* Bytes that are no bool may not even be looked at as one. */
+static void settle_bool(bool *value)
+{
+    unsigned char byte;
+
+    memcpy(&byte, value, sizeof(byte));
+    *value = byte != 0;
+}
+
 static void check_fd(int32_t *fd)
 {
     if (*fd >= 0 && fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -47,7 +56,7 @@ static void open_held(int32_t *fd)
 static void check_held(struct crash_record *record)
 {
     int32_t *const fds[] = {&record->mem_fd, &record->smaps_fd, &record->pagemap_fd,
-                            &record->threads_fd, &record->release_fd};
+                            &record->threads_fd};
 
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (record->is_held)
@@ -121,7 +130,7 @@ void record_begin(struct crash_record *record, pid_t pid)
     record->size = sizeof(*record);
     record->pid = record->crash_tid = record->witness_pid = pid;
     record->is_held = true;
-    record->ordinal = 1;
+    record->ordinal = record->attempt = 1;
     record->exe_fd = record->root_fd = record->maps_fd = -1;
     record->mem_fd = record->smaps_fd = record->pagemap_fd = -1;
     record->threads_fd = record->release_fd = -1;
@@ -242,22 +251,29 @@ int record_read(int fd, struct crash_record *ret)
     TERMINATE(appeared);
     TERMINATE(capture_mode);
     TERMINATE(capture_why);
-    TERMINATE(settings.cores_dir);
-    TERMINATE(settings.run_id);
-    TERMINATE(settings.config);
-    TERMINATE(settings.bucket);
-    TERMINATE(settings.key_prefix);
-    TERMINATE(settings.region);
-    TERMINATE(settings.endpoint);
+    TERMINATE(memory_events[0]);
+    TERMINATE(memory_events[1]);
+#define TERMINATE_SETTING(kind, field) TERMINATE(settings.field);
+    CRASH_TEXT_SETTINGS(TERMINATE_SETTING)
+#undef TERMINATE_SETTING
 #undef TERMINATE
     for (size_t i = 0; i < CRASH_DIRECTORIES; i++)
         terminate(ret->directories[i], sizeof(ret->directories[i]));
     if (ret->cmdline_size > sizeof(ret->cmdline))
         ret->cmdline_size = sizeof(ret->cmdline);
+    settle_bool(&ret->is_program);
+    settle_bool(&ret->is_brief);
+    settle_bool(&ret->is_report);
+    settle_bool(&ret->was_asked_to_stop);
+    settle_bool(&ret->is_held);
+    settle_bool(&ret->settings.allow_http);
+    if (ret->settings.keep_local > KEEP_NEVER)
+        ret->settings.keep_local = KEEP_ALWAYS;
     check_fd(&ret->exe_fd);
     check_fd(&ret->maps_fd);
     check_fd(&ret->root_fd);
     settle_root(&ret->root_fd);
+    check_fd(&ret->release_fd);
     check_held(ret);
     open_held(&ret->exe_fd);
     return 0;

@@ -20,12 +20,14 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "ctl/collection.h"
 #include "ctl/commands.h"
 #include "ctl/explained.h"
 #include "ctl/pause.h"
+#include "ctl/privileges.h"
 #include "ctl/record.h"
 #include "ctl/target.h"
 #include "trace/tracee.h"
@@ -65,15 +67,9 @@ static int set_directory(const char *out, char ret[PATH_MAX])
 static int read_settings(struct snapshot *snapshot, const char *out)
 {
     struct crash_settings *settings = &snapshot->record.settings;
-    char *const name_alone[] = {snapshot->target.name, NULL};
-    _cleanup_free_ char **arguments = NULL;
     static struct explained explained;
-    char path[PATH_MAX];
 
-    if (snapshot->target.coreinit)
-        arguments = explained_arguments(snapshot->target.coreinit);
-    explained_executable(0, path, sizeof(path));
-    explained_ask(path, arguments && arguments[0] ? arguments : name_alone, &explained);
+    explained_here(snapshot->target.coreinit, snapshot->target.name, &explained);
     if (explained.error[0]) {
         log_error("where the snapshot is to go isn't known: %s", explained.error);
         return -EINVAL;
@@ -82,14 +78,7 @@ static int read_settings(struct snapshot *snapshot, const char *out)
              explained.capture);
     snprintf(snapshot->record.capture_why, sizeof(snapshot->record.capture_why), "%s",
              explained.why);
-    strcpy(settings->cores_dir, explained.cores_dir);
-    strcpy(settings->run_id, explained.run_id);
-    strcpy(settings->config, explained.config);
-    strcpy(settings->bucket, explained.bucket);
-    strcpy(settings->key_prefix, explained.key_prefix);
-    strcpy(settings->region, explained.region);
-    strcpy(settings->endpoint, explained.endpoint);
-    settings->collect_timeout = explained.collect_timeout;
+    *settings = explained.settings;
     settings->log_level = log_max_level;
     return out ? set_directory(out, settings->cores_dir) : 0;
 }
@@ -147,6 +136,11 @@ static int make_bundle(struct snapshot *snapshot)
     return r;
 }
 
+static int exit_status(int error)
+{
+    return error == -EAGAIN ? EX_TEMPFAIL : error < 0;
+}
+
 static int start_worker(struct snapshot *snapshot)
 {
     const pid_t watcher = getpid();
@@ -167,7 +161,8 @@ static int start_worker(struct snapshot *snapshot)
             _exit(1);
         close_fd(ends[0]);
         snapshot->record.release_fd = ends[1];
-        _exit(make_bundle(snapshot) < 0);
+        privileges_keep_for_collecting();
+        _exit(exit_status(make_bundle(snapshot)));
     }
     (void)setpgid(snapshot->worker, snapshot->worker); /* here too: whoever comes first */
     close_fd(ends[1]);
@@ -223,7 +218,7 @@ static int judge(struct snapshot *snapshot, int status)
     bool is_whole;
 
     if (WIFEXITED(status))
-        return WEXITSTATUS(status) ? -EIO : 0;
+        return WEXITSTATUS(status) == EX_TEMPFAIL ? -EAGAIN : WEXITSTATUS(status) ? -EIO : 0;
     is_whole = delivery_abandon(&snapshot->collection.delivery);
     log_error("%s SIG%s: %s; %s (pid %d) goes on",
               snapshot->interrupted ? "interrupted by" : "what makes the bundle was killed by",
@@ -234,12 +229,24 @@ static int judge(struct snapshot *snapshot, int status)
     return -EINTR;
 }
 
+/* Without a cores dir only S3 itself tells. */
+static int find_place(struct collection *collection)
+{
+    int r = collection_find_place(collection);
+
+    if (r == 0 && !collection->delivery.spool) {
+        r = delivery_connect(&collection->delivery);
+        delivery_disconnect(&collection->delivery); /* no threads before the fork(2) */
+    }
+    return r;
+}
+
 static int take(struct snapshot *snapshot)
 {
     int r;
 
     /* Nothing stands still for a bundle that has no place. */
-    r = collection_find_place(&snapshot->collection);
+    r = find_place(&snapshot->collection);
     if (r == 0)
         r = pause_begin(&snapshot->target, &snapshot->record, &snapshot->pause);
     if (r < 0)
@@ -307,10 +314,10 @@ int command_snapshot(int argc, char **argv)
         return usage();
     if (optind < argc && !target_read_pid(argv[optind], &pid))
         return 1;
-    collection_begin(&snapshot.collection, &snapshot.record);
+    collection_begin(&snapshot.collection, &snapshot.record, NULL);
     pause_init(&snapshot.pause);
     record_begin(&snapshot.record, 0);
     r = run(&snapshot, pid, name, out);
     snapshot_free(&snapshot);
-    return r < 0;
+    return exit_status(r);
 }

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "capture/gdb.h"
@@ -28,6 +29,7 @@
 #define TOP_FRAMES 32
 
 #define SECOND_NS 1000000000ll
+#define WAIT_STEP_NS 5000000
 
 static void print_heading(FILE *out, const struct bundle *bundle)
 {
@@ -141,39 +143,79 @@ static void load_frames(int frames_fd, struct stacktrace *trace)
         trace->frames = json_loadfd(frames_fd, 0, NULL);
 }
 
-int stacktrace_unwind(const struct bundle *bundle, int memory_fd, int exe_fd,
-                      struct stacktrace *ret)
+/*
+ * Waits for a child's end, without reaping it, until @until_ns or the deadline, which may move.
+ * Returns when the waiting has an end.
+ */
+static int64_t await_end(pid_t pid, int64_t until_ns, struct deadline *deadline)
 {
-    _cleanup_close_ int text_fd = memfd_create("stacktrace", MFD_CLOEXEC);
-    _cleanup_close_ int frames_fd = memfd_create("frames", MFD_CLOEXEC);
-    struct unwinding unwinding = {bundle->info, text_fd, frames_fd,
-                                  bundle->snapshot ? LEVEL_NOTICE : LEVEL_ERROR};
-    int status = 0;
-    pid_t pid;
-    int r;
+    const struct timespec step = {.tv_nsec = WAIT_STEP_NS};
+    int64_t limit_ns;
+    siginfo_t info;
 
-    *ret = (struct stacktrace){.bundle = bundle, .text_fd = -1, .core_fd = -1, .gdb_fd = -1};
-    if (text_fd < 0 || frames_fd < 0)
+    for (;;) {
+        limit_ns = deadline_to_make(deadline);
+        if (until_ns < limit_ns)
+            limit_ns = until_ns;
+        info.si_pid = 0;
+        if (monotonic_ns() >= limit_ns ||
+            waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != 0)
+            return limit_ns;
+        nanosleep(&step, NULL);
+    }
+}
+
+int stacktrace_start_unwind(const struct bundle *bundle, int memory_fd, int exe_fd,
+                            struct deadline *deadline, struct stacktrace *ret)
+{
+    struct unwinding unwinding = {.info = bundle->info,
+                                  .level = bundle->snapshot ? LEVEL_NOTICE : LEVEL_ERROR};
+
+    *ret = (struct stacktrace){
+        .bundle = bundle,
+        .deadline = deadline,
+        .text_fd = -1,
+        .core_fd = -1,
+        .gdb_fd = -1,
+        .unwound_fd = memfd_create("stacktrace", MFD_CLOEXEC),
+        .frames_fd = memfd_create("frames", MFD_CLOEXEC),
+        .unwind_deadline = monotonic_ns() + UNWIND_SECONDS * SECOND_NS,
+    };
+    unwinding.text_fd = ret->unwound_fd;
+    unwinding.frames_fd = ret->frames_fd;
+    if (ret->unwound_fd < 0 || ret->frames_fd < 0)
         return log_errno(errno, "cannot unwind the stack: no memfd");
-    pid = fork();
-    if (pid < 0)
-        return log_errno(errno, "cannot unwind the stack: no process could be made");
-    if (pid == 0) {
+    ret->unwinder = fork();
+    if (ret->unwinder == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close_fd(bundle->record->release_fd); /* whether the process is held isn't ours to say */
         _exit(unwind(&unwinding, memory_fd, exe_fd) < 0);
     }
-    r = child_wait(pid, monotonic_ns() + UNWIND_SECONDS * SECOND_NS, &status);
+    if (ret->unwinder > 0)
+        return 0;
+    ret->unwinder = 0;
+    return log_errno(errno, "cannot unwind the stack: no process could be made");
+}
+
+int stacktrace_finish_unwind(struct stacktrace *trace)
+{
+    const pid_t pid = trace->unwinder;
+    int status = 0, r;
+
+    if (!pid)
+        return -ENODATA;
+    trace->unwinder = 0;
+    r = child_wait(pid, await_end(pid, trace->unwind_deadline, trace->deadline), &status);
     if (r == -ETIMEDOUT)
-        log_warning("unwinding was cut off after %d s", UNWIND_SECONDS);
+        log_warning("unwinding was cut off at its deadline");
     else if (r == 0 && WIFSIGNALED(status))
         log_warning("libdw died of signal %d over this crash", WTERMSIG(status));
 
-    load_frames(frames_fd, ret);
+    load_frames(trace->frames_fd, trace);
     /* However it ended, the threads that it had told by then stand. */
-    if (!ret->frames)
+    if (!trace->frames)
         return -ENODATA;
-    ret->text_fd = take_fd(&text_fd);
+    trace->text_fd = take_fd(&trace->unwound_fd);
     return 0;
 }
 
@@ -201,18 +243,14 @@ int stacktrace_start_gdb(struct stacktrace *trace, int core_fd, int exe_fd,
     unsigned seconds =
         collect_timeout && collect_timeout / 3 < GDB_SECONDS ? collect_timeout / 3 : GDB_SECONDS;
     const int root_fd = trace->bundle->info ? trace->bundle->info->root_fd : 0;
-    char core_path[48], exe_path[48], root_path[48];
+    const struct gdb_files files = {core_fd, exe_fd, root_fd > 0 ? root_fd : -1};
     int r;
 
     trace->core_fd = core_fd;
-    snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core_fd);
-    snprintf(exe_path, sizeof(exe_path), "/proc/%d/fd/%d", getpid(), exe_fd);
-    snprintf(root_path, sizeof(root_path), "/proc/%d/fd/%d", getpid(), root_fd);
     trace->gdb_fd = memfd_create("gdb", MFD_CLOEXEC);
     if (trace->gdb_fd < 0)
         return -errno;
-    r = gdb_start(core_path, exe_fd >= 0 ? exe_path : NULL, root_fd > 0 ? root_path : NULL,
-                  trace->gdb_fd, &trace->gdb);
+    r = gdb_start(&files, trace->gdb_fd, &trace->gdb);
     if (r < 0)
         trace->gdb = 0;
     trace->gdb_deadline = monotonic_ns() + seconds * SECOND_NS;
@@ -226,7 +264,7 @@ int stacktrace_finish_gdb(struct stacktrace *trace)
 
     if (!trace->gdb)
         return 0;
-    r = gdb_finish(trace->gdb, trace->gdb_deadline);
+    r = gdb_finish(trace->gdb, await_end(trace->gdb, trace->gdb_deadline, trace->deadline));
     trace->gdb = 0;
     if (r == -ETIMEDOUT)
         log_warning("gdb was cut off at its deadline; what it told until then is used if it has a "
@@ -245,6 +283,9 @@ int stacktrace_finish_gdb(struct stacktrace *trace)
 
 void stacktrace_free(struct stacktrace *trace)
 {
+    (void)stacktrace_finish_unwind(trace); /* the log is to have it all the same */
+    close_fd(trace->unwound_fd);
+    close_fd(trace->frames_fd);
     close_fd(trace->text_fd);
     close_fd(trace->core_fd);
     close_fd(trace->gdb_fd);

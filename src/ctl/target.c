@@ -67,20 +67,28 @@ static pid_t program_of(pid_t coreinit)
     return found;
 }
 
-/* The program of the only coreinit that there is. */
-static int find_program(pid_t *ret)
+pid_t target_coreinit(bool *ret_is_only)
 {
     struct pid_reader processes;
     pid_t pid, coreinit = 0;
-    bool is_only = true;
 
+    *ret_is_only = true;
     if (pid_reader_open(&processes, "/proc") == 0)
         while ((pid = pid_reader_next(&processes)))
             if (is_coreinit(pid)) {
-                is_only &= !coreinit;
+                *ret_is_only &= !coreinit;
                 coreinit = pid;
             }
     pid_reader_close(&processes);
+    return coreinit;
+}
+
+/* The program of the only coreinit that there is. */
+static int find_program(pid_t *ret)
+{
+    bool is_only;
+    const pid_t coreinit = target_coreinit(&is_only);
+
     if (!coreinit) {
         log_error("no coreinit runs here: say which process is meant, by PID or --name NAME");
         return -ESRCH;

@@ -20,6 +20,15 @@ struct target {
 bool target_read_pid(const char *text, pid_t *ret);
 
 /*
+ * The coreinit that can be seen here.
+ *
+ * @ret_is_only  whether there are no others
+ *
+ * Returns its pid, or 0 where there is none.
+ */
+pid_t target_coreinit(bool *ret_is_only);
+
+/*
  * Finds a process.
  *
  * @pid   0 where it isn't given

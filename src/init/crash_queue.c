@@ -15,7 +15,7 @@
 #include "util/io.h"
 #include "util/log.h"
 
-static void close_record(struct crash_record *record)
+void queue_close(struct crash_record *record)
 {
     close_fd(record->exe_fd);
     close_fd(record->maps_fd);
@@ -23,6 +23,9 @@ static void close_record(struct crash_record *record)
     close_fd(record->threads_fd);
     kept_close(record);
 }
+
+/* Of the program's crashes in an hour. */
+#define FULL_BUNDLES 3
 
 static void read_proc(pid_t pid, const char *name, char *ret, size_t size)
 {
@@ -38,14 +41,17 @@ static const char *who_is(const struct init *init, pid_t pid)
     return pid == init->program ? "the program" : "a process";
 }
 
-void queue_say_end(const struct init *init, const siginfo_t *end)
+void queue_say_end(const struct init *init, const siginfo_t *end, bool is_oom)
 {
     char text[24], name[64];
 
     read_proc(end->si_pid, "comm", name, sizeof(name));
     signal_text(end->si_status, text, sizeof(text));
     log_error("%s, %s (pid %d), was killed by %s%s", who_is(init, end->si_pid), name, end->si_pid,
-              text, end->si_code == CLD_DUMPED ? " (core dumped)" : "");
+              text,
+              is_oom                       ? ", by the kernel for want of memory"
+              : end->si_code == CLD_DUMPED ? " (core dumped)"
+                                           : "");
 }
 
 static void say_held(const struct init *init, const struct fatal_stop *stop)
@@ -96,10 +102,20 @@ static bool make_room(struct init *init, pid_t pid)
 
         lost = last->pid;
         tracer_let_go(&init->tracer, lost, false);
-        close_record(last);
+        queue_close(last);
     }
     log_error("the crash of pid %d is not collected: %d others wait already", lost, MAX_WAITING);
     return pid == init->program;
+}
+
+/* In a loop the first bundles tell all that the later ones would. */
+static void count_crash(const struct init *init, struct crash_record *record)
+{
+    if (!record->is_program)
+        return;
+    record->n_crashes = restarts_of_last_hour(&init->restarts, monotonic_ms()) + 1;
+    record->is_brief = record->n_crashes > FULL_BUNDLES;
+    record->is_report = init->options->reports_exits;
 }
 
 /* Begins a record at the end of the queue; it is in the queue once n_waiting counts it. */
@@ -122,6 +138,11 @@ static struct crash_record *new_record(struct init *init, pid_t pid)
     clock_gettime(CLOCK_REALTIME, &record->ended_realtime);
     clock_gettime(CLOCK_BOOTTIME, &record->ended_boottime);
     record->ordinal = number_in_second(init, record->ended_realtime.tv_sec);
+    record->attempt = 1;
+    record->n_restarts = init->restarts.n;
+    record->was_asked_to_stop = stopping_is_asked(&init->stopping, monotonic_ms());
+    oom_testify(&init->oom, record);
+    count_crash(init, record);
     read_proc(pid, "stat", record->stat, sizeof(record->stat));
     read_proc(pid, "status", record->status, sizeof(record->status));
     read_proc(pid, "limits", record->limits, sizeof(record->limits));
@@ -131,24 +152,29 @@ static struct crash_record *new_record(struct init *init, pid_t pid)
     return record;
 }
 
-bool queue_ended(struct init *init, const siginfo_t *end)
+bool queue_ended(struct init *init, const siginfo_t *end, bool is_crash)
 {
-    const bool of_child = end->si_code == CLD_EXITED;
+    /* The word of a shell, whose own end is no crash. */
+    const bool of_child = is_crash && end->si_code == CLD_EXITED;
     struct crash_record *record = new_record(init, end->si_pid);
 
     if (!record)
         return false;
     record->wait_code = end->si_code;
     record->wait_status = end->si_status;
+    if (!is_crash) {
+        record->is_brief = true;
+        record->n_crashes = 0;
+    }
     witness_testify(&init->witnesses, end->si_pid, of_child, record);
 
     if (init->has_corectl) {
         init->n_waiting++;
         return true;
     }
-    if (!of_child)
+    if (is_crash && !of_child)
         say_where_core_lies(init, record);
-    close_record(record);
+    queue_close(record);
     return false;
 }
 
@@ -157,7 +183,7 @@ bool queue_appeared(struct init *init, int64_t until)
     struct crash_record *record;
     char path[PATH_MAX];
 
-    core_watch_read(&init->watch, monotonic_ns() / 1000000);
+    core_watch_read(&init->watch, monotonic_ms());
     if (init->n_waiting > 0 || !core_watch_take(&init->watch, until, path, sizeof(path)))
         return false;
     record = new_record(init, 0);
@@ -190,9 +216,9 @@ bool queue_held(struct init *init, const struct fatal_stop *stop)
     return true;
 }
 
-void queue_drop_first(struct init *init)
+void queue_take_first(struct init *init, struct crash_record *ret)
 {
-    close_record(&init->waiting[0]);
+    *ret = init->waiting[0];
     init->n_waiting--;
     memmove(&init->waiting[0], &init->waiting[1], init->n_waiting * sizeof(init->waiting[0]));
 }

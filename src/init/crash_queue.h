@@ -9,15 +9,17 @@
 #include "init/init.h"
 
 /* Tells of a process that was killed; called while it is a zombie. */
-void queue_say_end(const struct init *init, const siginfo_t *end);
+void queue_say_end(const struct init *init, const siginfo_t *end, bool is_oom);
 
 /*
  * Keeps what is lost once a process is reaped, at the end of the queue; called while it is a
  * zombie. Where there is no corectl, it tells where the kernel's core lies instead.
  *
+ * @is_crash  else it only is to be told (--report exits)
+ *
  * Returns whether it is in the queue.
  */
-bool queue_ended(struct init *init, const siginfo_t *end);
+bool queue_ended(struct init *init, const siginfo_t *end, bool is_crash);
 
 /*
  * Holds a process that is about to die, and keeps what its core is made of.
@@ -36,5 +38,8 @@ bool queue_held(struct init *init, const struct fatal_stop *stop);
  */
 bool queue_appeared(struct init *init, int64_t until);
 
-/* Takes the first one off the queue. */
-void queue_drop_first(struct init *init);
+/* Takes the first one off the queue; its descriptors are the caller's, to be closed by
+ * queue_close(). */
+void queue_take_first(struct init *init, struct crash_record *ret);
+
+void queue_close(struct crash_record *record);

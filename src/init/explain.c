@@ -1,5 +1,6 @@
 #include "init/explain.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,15 +16,15 @@ static void print(const char *key, const char *value)
     putchar('\n');
 }
 
-static void print_number(const char *key, uint32_t value)
+static void print_number(const char *key, uint64_t value)
 {
-    printf("%s: %u\n", key, value);
+    printf("%s: %" PRIu64 "\n", key, value);
 }
 
 void explain(const struct options *options, const struct capture_mode *mode, const char *corectl,
              bool has_corectl)
 {
-    static const char *const answers[] = {"no", "yes"};
+    static const char *const answers[] = {"no", "yes"}, *const keep_locals[] = {KEEP_LOCAL_NAMES};
     const struct crash_settings *settings = &options->settings;
     const char *program = options->program ? options->program[0] : NULL;
     char not_traceable[256] = "", path[PATH_MAX] = "";
@@ -43,13 +44,15 @@ void explain(const struct options *options, const struct capture_mode *mode, con
     print("not_traceable", not_traceable);
     print("corectl", corectl);
     print("has_corectl", answers[has_corectl]);
-    print("cores_dir", settings->cores_dir);
-    print("bucket", settings->bucket);
-    print("key_prefix", settings->key_prefix);
-    print("region", settings->region);
-    print("endpoint", settings->endpoint);
-    print("run_id", settings->run_id);
-    print("config", settings->config);
-    print_number("collect_timeout", settings->collect_timeout);
-    print_number("stop_timeout", options->stop_timeout);
+    print("on_crash", options_on_crash_name(options->on_crash));
+    print_number("restart_limit", options->restart_limit);
+    print_number("linger_minutes", options->linger_minutes);
+    print("report", options->reports_exits ? "exits" : "crashes");
+#define TEXT(field) print(#field, settings->field);
+#define YES_OR_NO(field) print(#field, answers[settings->field]);
+#define KEEP(field) print(#field, keep_locals[settings->field]);
+#define NUMBER(field) print_number(#field, settings->field);
+#define SIZE(field) print_number(#field, settings->field);
+#define PRINT(kind, field) kind(field)
+    CRASH_SETTINGS(PRINT)
 }

@@ -8,9 +8,15 @@
 #include <sys/types.h>
 
 #include "init/attach.h"
+#include "init/collecting.h"
 #include "init/core_watch.h"
 #include "init/mode.h"
+#include "init/oom.h"
 #include "init/options.h"
+#include "init/restart.h"
+#include "init/signals.h"
+#include "init/stopping.h"
+#include "init/sweeper.h"
 #include "init/tracer.h"
 #include "init/witness.h"
 
@@ -19,38 +25,44 @@
 
 /* What coreinit is doing. */
 enum doing {
-    RUNNING,  /* the program runs */
-    BUSY,     /* the program runs, and the collector works on a crash */
-    LEAVING,  /* as BUSY, and the program was asked to stop meanwhile */
-    LAST,     /* the program has ended, or is held at its end; the collector still works */
-    STOPPING, /* as LAST, but the container is asked to stop */
-    SEEKING,  /* there is no program: one is waited for, to be attached to (attach.h) */
+    RUNNING,     /* the program runs */
+    BUSY,        /* the program runs, and the collector works on a crash */
+    LEAVING,     /* as BUSY, and the program was asked to stop meanwhile */
+    LAST,        /* the program has ended, or is held at its end; the collector still works */
+    STOPPING,    /* as LAST, but the container is asked to stop */
+    PAUSED,      /* the program crashed, and is started again after a pause */
+    PAUSED_BUSY, /* as PAUSED, and the collector works */
+    LINGERING,   /* the program crashed, and the container is kept up to be looked into */
+    SEEKING,     /* there is no program: one is waited for, to be attached to (attach.h) */
     DONE,
     N_DOING,
 };
 
-/* PID 1's state: the one global besides the log level. */
+/* PID 1's state: the one global besides the log level. Times are CLOCK_MONOTONIC, milliseconds. */
 struct init {
     const struct options *options;
-    const struct capture_mode *mode;
+    const struct signal_state *given; /* what the program is given back */
+    struct capture_mode *mode;
     char corectl[PATH_MAX];
     bool has_corectl;
     int signal_fd;
 
     struct attach attach;
-    pid_t program;   /* started, or attached to */
-    bool has_ended;  /* the program; or none was attached to yet */
-    int exit_status; /* once it has */
+    pid_t program;    /* started, or attached to */
+    int64_t started;  /* the program */
+    bool has_ended;   /* the program; or none was attached to yet */
+    bool has_crashed; /* it ended by a crash */
+    int exit_status;  /* once it has ended */
 
     enum doing doing;
-    pid_t collector;         /* 0: none */
-    bool is_killed;          /* the collector, by us */
-    pid_t collected;         /* whose crash it works on */
-    char collected_name[48]; /* for people */
-    int release_fd;    /* a pipe: its end says that it needs the held process no more; -1: none */
-    int64_t next_look; /* CLOCK_MONOTONIC, milliseconds */
-    int64_t deadline;  /* of the collector, likewise; INT64_MAX: none */
-    int64_t patience;  /* when the runtime will send SIGKILL; INT64_MAX: not asked to stop */
+    bool lingers;      /* after the collection */
+    int64_t pause_end; /* of PAUSED or LINGERING; 0: it didn't begin */
+    int64_t next_look;
+    struct stopping stopping;
+    struct restarts restarts;
+    struct collecting collecting;
+    struct sweeper sweeper;
+    struct oom oom;
 
     time_t last_crash; /* a second of CLOCK_REALTIME */
     unsigned n_same_second;

@@ -17,7 +17,7 @@
 #include "init/options.h"
 #include "init/privilege.h"
 #include "init/signals.h"
-#include "init/spawn.h"
+#include "init/start.h"
 #include "util/log.h"
 
 /* Zombies come to PID 1, or to the nearest subreaper: ECS's initProcessEnabled puts another init in
@@ -63,35 +63,31 @@ static void prepare_capture(const struct options *options, bool has_corectl,
                  "gdb -p may not attach to the program: %s", why);
 }
 
-/* The kernel allowed a child to be traced, but not this one. */
-static void fall_back(const struct options *options, struct capture_mode *mode)
-{
-    struct rlimit core = {0, 0};
-
-    (void)getrlimit(RLIMIT_CORE, &core);
-    mode_decide(CAPTURE_KERNEL, &core, options->program[0], mode);
-}
-
 static void show_banner(const struct options *options, const struct init *init)
 {
     const struct crash_settings *settings = &options->settings;
+    const enum on_crash on_crash = options->on_crash;
 
     if (options->quiet)
         return;
-    log_notice("coreinit " COREINIT_VERSION
-               ": capture %s (%s), cores dir %s, destination %s%s%s%s, "
-               "RUN_ID %s",
-               init->mode->name, init->mode->why, settings->cores_dir,
-               settings->bucket[0] ? "s3://" : "the cores dir only", settings->bucket,
-               settings->bucket[0] ? "/" : "", settings->bucket[0] ? settings->key_prefix : "",
-               settings->run_id);
+    log_notice(
+        "coreinit " COREINIT_VERSION ": capture %s (%s), cores dir %s, destination %s%s%s%s, "
+        "RUN_ID %s%s%s",
+        init->mode->name, init->mode->why, settings->cores_dir[0] ? settings->cores_dir : "none",
+        settings->bucket[0]      ? "s3://"
+        : settings->cores_dir[0] ? "the cores dir only"
+                                 : "nowhere",
+        settings->bucket, settings->bucket[0] ? "/" : "",
+        settings->bucket[0] ? settings->key_prefix : "", settings->run_id,
+        on_crash == ON_CRASH_EXIT ? "" : ", on crash ",
+        on_crash == ON_CRASH_EXIT ? "" : options_on_crash_name(on_crash));
     if (!init->mode->is_on)
         return;
-    if (!settings->bucket[0])
+    if (!settings->bucket[0] && settings->cores_dir[0])
         log_notice("S3_BUCKET is not set: bundles stay in %s, and go with the container unless it "
                    "is a volume",
                    settings->cores_dir);
-    else if (strcmp(settings->key_prefix, "issue") == 0)
+    else if (settings->bucket[0] && strcmp(settings->key_prefix, "issue") == 0)
         log_notice("S3_KEY_PREFIX is 'issue': set it to something that tells whose crash it is, "
                    "e.g. team/service");
 }
@@ -116,21 +112,6 @@ static int check_writable(const char *directory)
     return 0;
 }
 
-/* Workers whose own parents reap them tell of a crash by the kernel's core alone. */
-static void watch_for_cores(struct init *init)
-{
-    int r;
-
-    if (init->mode->is_traced || !init->mode->is_core_expected || !init->has_corectl)
-        return;
-    r = core_watch_open(&init->watch);
-    if (r < 0)
-        log_info("cores of processes that coreinit doesn't reap are not looked for: %s",
-                 strerrordesc_np(-r));
-    else
-        init->witnesses.watch = &init->watch;
-}
-
 /* What will be missing after a crash is said before it. */
 static void warn_of_gaps(const struct init *init)
 {
@@ -139,7 +120,9 @@ static void warn_of_gaps(const struct init *init)
 
     if (!init->mode->is_on)
         return;
-    r = settings->bucket[0] ? 0 : check_writable(settings->cores_dir);
+    r = settings->bucket[0] || !settings->cores_dir[0] ? 0 : check_writable(settings->cores_dir);
+    if (!settings->bucket[0] && !settings->cores_dir[0])
+        log_warning("a crash will leave no bundle: there is no cores dir, and S3_BUCKET isn't set");
     if (r < 0)
         log_warning("a crash will leave no bundle: %s can't be written (%s), and S3_BUCKET isn't "
                     "set; mend: mount a volume there that uid %u may write",
@@ -191,7 +174,6 @@ static int attach_and_run(const struct options *options, struct capture_mode *mo
         warn_of_gaps(init);
     witness_init(&init->witnesses);
     init->tracer.is_on = true;
-    init->tracer.calls_fd = -1;
     init->tracer.keeps = !privilege_has(CAP_SYS_PTRACE);
     return init_run(init);
 }
@@ -202,13 +184,15 @@ int main(int argc, char **argv)
     static struct capture_mode mode;
     static struct init init; /* PID 1's state */
     struct signal_state given;
-    int exit_status;
+    int exit_status, r;
 
     hold_standard_streams();
     if (!options_read(argc, argv, &options, &exit_status))
         return exit_status;
     init.options = &options;
     init.mode = &mode;
+    init.next_look = init.oom.next = init.collecting.deadline = INT64_MAX;
+    init.tracer.calls_fd = init.oom.fd = init.collecting.release_fd = -1;
 
     init.signal_fd = signals_take_over(&given);
     if (init.signal_fd < 0) {
@@ -231,17 +215,11 @@ int main(int argc, char **argv)
         warn_of_gaps(&init);
 
     witness_init(&init.witnesses);
-    watch_for_cores(&init);
+    oom_open(&init.oom);
+    init.given = &given;
     init.tracer.is_on = mode.is_traced;
     init.tracer.hands_over = mode.is_traced && handover_is_possible();
     init.tracer.keeps = mode.is_traced && !privilege_has(CAP_SYS_PTRACE);
-    init.program = spawn_program(options.program, &given, mode.is_on, &init.tracer);
-    if (init.program < 0)
-        return -init.program;
-    if (mode.is_traced && !init.tracer.is_on) {
-        fall_back(&options, &mode);
-        watch_for_cores(&init);
-    }
-    log_info("started %s as pid %d", options.program[0], init.program);
-    return init_run(&init);
+    r = program_start(&init);
+    return r < 0 ? -r : init_run(&init);
 }

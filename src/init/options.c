@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,175 +12,15 @@
 
 #include <ini.h>
 
+#include "init/settings.h"
+#include "init/usage.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
-#define DEFAULT_CONFIG "/etc/coreinit.ini"
-#define MAX_TIMEOUT (7 * 24 * 3600)
-
-/* Stores a value into a struct options. Returns NULL, or what is wrong with it. */
-typedef const char *setting_parser(struct options *options, size_t offset, size_t size,
-                                   const char *value);
-
-static const char *set_text(struct options *options, size_t offset, size_t size, const char *value)
-{
-    if (strlen(value) >= size)
-        return "is too long";
-    strcpy((char *)options + offset, value);
-    return NULL;
-}
-
-/* A relative directory would mean another one to the collector than to the program. */
-static const char *set_path(struct options *options, size_t offset, size_t size, const char *value)
-{
-    if (value[0] != '/')
-        return "is not an absolute path";
-    return set_text(options, offset, size, value);
-}
-
-static const char *const capture_names[] = {[CAPTURE_AUTO] = "auto",
-                                            [CAPTURE_KERNEL] = "kernel",
-                                            [CAPTURE_PTRACE] = "ptrace",
-                                            [CAPTURE_OFF] = "off"};
-
-const char *options_capture_name(enum capture_choice choice)
-{
-    return capture_names[choice];
-}
-
-static const char *set_capture(struct options *options, size_t offset, size_t size,
-                               const char *value)
-{
-    (void)offset;
-    (void)size;
-    for (size_t i = 0; i < sizeof(capture_names) / sizeof(capture_names[0]); i++)
-        if (strcmp(value, capture_names[i]) == 0) {
-            options->capture = (enum capture_choice)i;
-            return NULL;
-        }
-    return "is none of auto, kernel, ptrace, off";
-}
-
-static const char *set_timeout(struct options *options, size_t offset, size_t size,
-                               const char *value)
-{
-    char *end;
-    unsigned long seconds;
-
-    (void)size;
-    errno = 0;
-    seconds = strtoul(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end || errno || seconds > MAX_TIMEOUT)
-        return "is not a number of seconds from 0 (no limit) to 604800";
-    *(uint32_t *)((char *)options + offset) = (uint32_t)seconds;
-    return NULL;
-}
-
-static const char *set_pid(struct options *options, size_t offset, size_t size, const char *value)
-{
-    char *end;
-    unsigned long pid;
-
-    (void)size;
-    errno = 0;
-    pid = strtoul(value, &end, 10);
-    if (value[0] < '1' || value[0] > '9' || *end || errno || pid > INT_MAX)
-        return "is not a process's number";
-    *(uint32_t *)((char *)options + offset) = (uint32_t)pid;
-    return NULL;
-}
-
-/* Every setting of coreinit's own, with its three names; NULL where it lacks one. */
-static const struct setting {
-    const char *option, *environment, *section, *key, *initial;
-    setting_parser *parse;
-    size_t offset, size;
-} settings[] = {
-#define AT(field) offsetof(struct options, field), sizeof(((struct options *)0)->field)
-    {"cores-dir", "COREINIT_CORES_DIR", "", "cores_dir", "/cores", set_path,
-     AT(settings.cores_dir)},
-    {"capture", "COREINIT_CAPTURE", "", "capture", "auto", set_capture, AT(capture)},
-    {"collect-timeout", "COREINIT_COLLECT_TIMEOUT", "", "collect_timeout", "600", set_timeout,
-     AT(settings.collect_timeout)},
-    {NULL, "COREINIT_STOP_TIMEOUT", NULL, NULL, "30", set_timeout, AT(stop_timeout)},
-    {"config", "COREINIT_CONFIG", NULL, NULL, "", set_path, AT(settings.config)},
-    {"attach-name", NULL, NULL, NULL, "", set_text, AT(attach_name)},
-    {"attach-pid", NULL, NULL, NULL, "", set_pid, AT(attach_pid)},
-    {NULL, "S3_BUCKET", "s3", "bucket", "", set_text, AT(settings.bucket)},
-    {NULL, "S3_KEY_PREFIX", "s3", "key_prefix", "issue", set_text, AT(settings.key_prefix)},
-    {NULL, "RUN_ID", NULL, NULL, "", set_text, AT(settings.run_id)},
-    /* The environment's AWS_REGION and AWS_ENDPOINT_URL* are corectl's to read, as the SDKs do. */
-    {NULL, NULL, "s3", "region", "", set_text, AT(settings.region)},
-    {NULL, NULL, "s3", "endpoint", "", set_text, AT(settings.endpoint)},
-#undef AT
-};
-#define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
-
 /* Where each setting's value came from so far: a lower source doesn't overwrite a higher one. */
 struct sources {
-    bool is_set[N_SETTINGS];
+    bool is_set[SETTINGS];
 };
-
-static const char usage_line[] =
-    "usage: coreinit [-s] [-g] [-w] [-v] [-q] [-p SIGNAL] [-e CODE] [--cores-dir DIR] "
-    "[--capture MODE] [--collect-timeout SEC] [--config FILE] [--] PROGRAM [ARGS...]\n";
-
-static const char help_text[] =
-    "\n"
-    "Runs PROGRAM as an init does, and leaves a bundle when it crashes.\n"
-    "\n"
-    "Options, as tini's:\n"
-    "  -g             send signals to the program's process group (TINI_KILL_PROCESS_GROUP)\n"
-    "  -e CODE        count exit status CODE as 0; can be repeated\n"
-    "  -p SIGNAL      get SIGNAL when the parent process dies, e.g. -p SIGKILL\n"
-    "  -s             be a subreaper (TINI_SUBREAPER); coreinit always is where it isn't PID 1\n"
-    "  -w             warn when a process that isn't the program is reaped\n"
-    "  -v             say more; can be repeated (TINI_VERBOSITY: 0 errors ... 3 debug)\n"
-    "  -l             show the licence\n"
-    "  -h, --help     show this\n"
-    "  --version      show the version\n"
-    "\n"
-    "Options of its own, their environment twins and ini keys (option > environment > ini):\n"
-    "  --cores-dir DIR        COREINIT_CORES_DIR        cores_dir        default /cores\n"
-    "  --capture MODE         COREINIT_CAPTURE          capture          auto, kernel, ptrace, "
-    "off\n"
-    "  --collect-timeout SEC  COREINIT_COLLECT_TIMEOUT  collect_timeout  default 600, 0: none\n"
-    "  --config FILE          COREINIT_CONFIG           -                default " DEFAULT_CONFIG
-    "\n"
-    "  -q, --quiet            no banner\n"
-    "  --attach-name NAME     start nothing; wait for a process of another container in the same\n"
-    "                         pid namespace, trace it and bundle its crash, again and again;\n"
-    "                         NAME as ps(1) shows it (corectl attach --name NAME)\n"
-    "  --attach-pid PID       the same of one process, until it ends (corectl attach --pid PID)\n"
-    "  --explain              start nothing; print what would be decided here, a line each\n"
-    "\n"
-    "Environment:\n"
-    "  S3_BUCKET, S3_KEY_PREFIX (default issue), RUN_ID (default random), and AWS_* as the\n"
-    "  AWS SDKs read them. COREINIT_CORECTL: where corectl is, if not beside coreinit.\n"
-    "  COREINIT_STOP_TIMEOUT: seconds that the runtime leaves after SIGTERM, default 30.\n"
-    "\n"
-    "Exit status: the program's, or 128+signal; 127 not found, 126 not executable; 1 misuse.\n";
-
-static const char licence_text[] =
-    "coreinit " COREINIT_VERSION "\n"
-    "\n"
-    "Permission is hereby granted, free of charge, to any person obtaining a copy of this\n"
-    "software and associated documentation files (the \"Software\"), to deal in the Software\n"
-    "without restriction, including without limitation the rights to use, copy, modify, merge,\n"
-    "publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons\n"
-    "to whom the Software is furnished to do so, subject to the following conditions:\n"
-    "\n"
-    "The above copyright notice and this permission notice shall be included in all copies or\n"
-    "substantial portions of the Software.\n"
-    "\n"
-    "THE SOFTWARE IS PROVIDED \"AS IS\", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED,\n"
-    "INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR\n"
-    "PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE\n"
-    "FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR\n"
-    "OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER\n"
-    "DEALINGS IN THE SOFTWARE.\n"
-    "\n"
-    "This program contains glibc (LGPL-2.1+), libcap (BSD-3-Clause) and inih (BSD-3-Clause).\n";
 
 /* One clear line and a usage line: coreinit's own misuse. */
 #define misuse(...) (log_error(__VA_ARGS__), fputs(usage_line, stderr), false)
@@ -223,36 +61,50 @@ static void set_verbosity(int verbosity)
     log_max_level = levels[verbosity > 3 ? 3 : verbosity];
 }
 
-/* What the command line says apart from the settings of the table. */
+/* What the command line says apart from the settings of the table, which follow: each has a value
+ * of its own, else getopt_long() takes an abbreviation that fits several for the first one. */
 enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_EXPLAIN, OPTION_SETTING };
+
+static bool set_setting(struct options *options, struct sources *sources, size_t i,
+                        const char *value)
+{
+    const char *wrong = setting_set(&settings[i], options, value);
+
+    if (wrong)
+        return misuse("--%s '%s' %s", settings[i].option, value, wrong);
+    sources->is_set[i] = true;
+    return true;
+}
 
 static bool read_command_line(int argc, char **argv, struct options *options,
                               struct sources *sources, int *verbosity, bool *ret_shown)
 {
-    struct option names[N_SETTINGS + 5];
-    size_t indices[N_SETTINGS + 5];
+    struct option names[SETTINGS + 5];
     size_t n = 0;
-    int c, which;
+    int c;
 
     names[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
     names[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
     names[n++] = (struct option){"quiet", no_argument, NULL, 'q'};
     names[n++] = (struct option){"explain", no_argument, NULL, OPTION_EXPLAIN};
-    for (size_t i = 0; i < N_SETTINGS; i++)
-        if (settings[i].option) {
-            indices[n] = i;
-            names[n++] =
-                (struct option){settings[i].option, required_argument, NULL, OPTION_SETTING};
-        }
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].option)
+            names[n++] = (struct option){settings[i].option, required_argument, NULL,
+                                         OPTION_SETTING + (int)i};
     names[n] = (struct option){0};
 
     opterr = 0;
     /* '+': the first word that is no option is the program; what follows is the program's own. */
-    while ((c = getopt_long(argc, argv, "+:p:hvwgle:sq", names, &which)) != -1) {
+    while ((c = getopt_long(argc, argv, "+:p:hvwgle:sq", names, NULL)) != -1) {
+        if (c >= OPTION_SETTING) {
+            if (!set_setting(options, sources, (size_t)(c - OPTION_SETTING), optarg))
+                return false;
+            continue;
+        }
         switch (c) {
         case 'h':
         case OPTION_HELP:
-            printf("coreinit " COREINIT_VERSION "\n%s%s", usage_line, help_text);
+            printf("coreinit " COREINIT_VERSION "\n%s%s", usage_line, usage_help);
             *ret_shown = true;
             return true;
         case OPTION_VERSION:
@@ -260,7 +112,7 @@ static bool read_command_line(int argc, char **argv, struct options *options,
             *ret_shown = true;
             return true;
         case 'l':
-            fputs(licence_text, stdout);
+            fputs(usage_licence, stdout);
             *ret_shown = true;
             return true;
         case OPTION_EXPLAIN:
@@ -288,15 +140,6 @@ static bool read_command_line(int argc, char **argv, struct options *options,
             if (!set_expected(options, optarg))
                 return false;
             break;
-        case OPTION_SETTING: {
-            const struct setting *setting = &settings[indices[which]];
-            const char *wrong = setting->parse(options, setting->offset, setting->size, optarg);
-
-            if (wrong)
-                return misuse("--%s '%s' %s", setting->option, optarg, wrong);
-            sources->is_set[indices[which]] = true;
-            break;
-        }
         case ':':
             return misuse("%s needs a value", argv[optind - 1]);
         default:
@@ -316,7 +159,7 @@ static bool read_command_line(int argc, char **argv, struct options *options,
 
 static bool read_environment(struct options *options, struct sources *sources)
 {
-    for (size_t i = 0; i < N_SETTINGS; i++) {
+    for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
         const char *value = setting->environment ? getenv(setting->environment) : NULL;
         const char *wrong;
@@ -324,7 +167,7 @@ static bool read_environment(struct options *options, struct sources *sources)
         /* Task definitions leave a variable empty for "not set". */
         if (sources->is_set[i] || !value || !value[0])
             continue;
-        wrong = setting->parse(options, setting->offset, setting->size, value);
+        wrong = setting_set(setting, options, value);
         if (wrong)
             return misuse("%s='%s' %s", setting->environment, value, wrong);
         sources->is_set[i] = true;
@@ -360,7 +203,7 @@ static int read_ini_key(void *context, const char *section, const char *key, con
 {
     struct ini_reader *reader = context;
 
-    for (size_t i = 0; i < N_SETTINGS; i++) {
+    for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
         const char *wrong;
 
@@ -368,7 +211,7 @@ static int read_ini_key(void *context, const char *section, const char *key, con
             continue;
         if (reader->sources->is_set[i])
             return 1;
-        wrong = setting->parse(reader->options, setting->offset, setting->size, value);
+        wrong = setting_set(setting, reader->options, value);
         if (!wrong)
             return 1;
         log_error("%s: %s = '%s' %s", reader->path, key, value, wrong);
@@ -411,6 +254,20 @@ static bool read_ini(struct options *options, struct sources *sources)
     return true;
 }
 
+/* What contradicts itself, wherever it was said. */
+static bool check(const struct options *options)
+{
+    const struct crash_settings *own = &options->settings;
+
+    if ((options->attach_name[0] || options->attach_pid) && options->on_crash != ON_CRASH_EXIT)
+        return misuse("--on-crash %s is for a program that coreinit starts: it doesn't go with "
+                      "--attach-name and --attach-pid",
+                      options_on_crash_name(options->on_crash));
+    if (own->sse_kms_key_id[0] && strncmp(own->sse, "aws:kms", strlen("aws:kms")) != 0)
+        return misuse("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms or aws:kms:dsse alone");
+    return true;
+}
+
 /* What RUN_ID is when nobody gives one: tells the lives of a task apart. */
 static void make_run_id(char *ret, size_t size)
 {
@@ -436,8 +293,8 @@ bool options_read(int argc, char **argv, struct options *ret, int *ret_exit)
 
     *ret_exit = 1;
     memset(ret, 0, sizeof(*ret));
-    for (size_t i = 0; i < N_SETTINGS; i++)
-        settings[i].parse(ret, settings[i].offset, settings[i].size, settings[i].initial);
+    for (size_t i = 0; i < SETTINGS; i++)
+        (void)setting_set(&settings[i], ret, settings[i].initial);
     ret->settings.config[0] = '\0';
 
     /* Under another init's name nobody expects a word: `docker run --init` calls docker-init. */
@@ -458,7 +315,7 @@ bool options_read(int argc, char **argv, struct options *ret, int *ret_exit)
     if ((ret->quiet || ret->explains) && log_max_level == LEVEL_NOTICE)
         log_max_level = LEVEL_WARNING;
 
-    if (!read_environment(ret, &sources) || !read_ini(ret, &sources))
+    if (!read_environment(ret, &sources) || !read_ini(ret, &sources) || !check(ret))
         return false;
     if (!ret->settings.run_id[0])
         make_run_id(ret->settings.run_id, sizeof(ret->settings.run_id));

@@ -14,6 +14,16 @@ enum capture_choice {
     CAPTURE_OFF,
 };
 
+/* What coreinit does once the program has crashed. */
+enum on_crash {
+    ON_CRASH_EXIT,    /* it ends too, after the collection */
+    ON_CRASH_RESTART, /* it starts the program again */
+    ON_CRASH_LINGER,  /* it keeps the container up, to be looked into */
+};
+
+/* In an hour: with its pauses the program isn't restarted more often anyway. */
+#define MOST_RESTARTS 100
+
 struct options {
     char **program; /* argv of the program, NULL-terminated; points into main's argv */
 
@@ -26,14 +36,20 @@ struct options {
     bool quiet;    /* --quiet, or called by another init's name: no banner */
     bool explains; /* --explain: start nothing, and say what would be done */
     enum capture_choice capture;
-    uint32_t stop_timeout; /* seconds from SIGTERM to SIGKILL by the runtime; 0: no limit */
-    char attach_name[64];  /* --attach-name: of a process to wait for and to attach to; "": none */
-    uint32_t attach_pid;   /* --attach-pid; 0: none */
+    enum on_crash on_crash;
+    uint32_t restart_limit;  /* restarts in an hour; 0: no limit */
+    uint32_t linger_minutes; /* 0: until it is stopped */
+    bool reports_exits;      /* --report exits: also ends of the program that are no crash */
+    char attach_name[64]; /* --attach-name: of a process to wait for and to attach to; "": none */
+    uint32_t attach_pid;  /* --attach-pid; 0: none */
     struct crash_settings settings;
 };
 
 /* "auto", "kernel", … */
 const char *options_capture_name(enum capture_choice choice);
+
+/* "exit", "restart" or "linger". */
+const char *options_on_crash_name(enum on_crash choice);
 
 /*
  * Reads the command line, the environment and the ini file, and sets the log level.

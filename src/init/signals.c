@@ -33,12 +33,13 @@ int signals_give_back(const struct signal_state *given)
 void signals_reset(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
-    sigset_t none;
+    sigset_t blocked;
 
     for (int signo = 1; signo < NSIG; signo++)
         (void)sigaction(signo, &standard, NULL);
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    (void)sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
 bool signal_stops(int signo)

@@ -28,7 +28,8 @@ int signals_take_over(struct signal_state *ret_given);
 /* Restores the given state; for the child between fork(2) and execve(2). Returns 0 or -errno. */
 int signals_give_back(const struct signal_state *given);
 
-/* Undoes everything for the collector: default actions, nothing blocked. */
+/* Undoes everything for corectl: default actions, and nothing blocked but SIGTERM, which it asks
+ * for. It was blocked before: what is sent at once isn't lost. */
 void signals_reset(void);
 
 /* True for those that ask a container to stop. */

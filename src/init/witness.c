@@ -168,7 +168,7 @@ static void look_as_it(struct witnesses *all, struct witness *witness, pid_t pid
     n = read_text_at(proc_fd, "cmdline", witness->cmdline, sizeof(witness->cmdline));
     if (n > 0)
         witness->cmdline_size = (uint32_t)n;
-    if (is_new || all->looks < EAGER_LOOKS || all->looks % MAPS_EVERY == 0) {
+    if (is_new || all->looks - all->start < EAGER_LOOKS || all->looks % MAPS_EVERY == 0) {
         look_at_root(witness, proc_fd);
         look_at_maps(witness, proc_fd);
     }
@@ -196,7 +196,11 @@ void witness_look_at_program(struct witnesses *all, pid_t program, char *const *
     struct witness *witness = &all->of[0];
 
     /* Should it be gone before the first look: what it was started with. */
+    release(witness);
+    witness->exe[0] = witness->stat[0] = '\0';
+    witness->cmdline_size = 0;
     witness->pid = program;
+    all->start = all->looks;
     strcpy(witness->cwd, all->start_cwd);
     for (; *argv; argv++) {
         size_t room = sizeof(witness->cmdline) - witness->cmdline_size;
@@ -278,7 +282,7 @@ int witness_interval(const struct witnesses *all)
 {
     int interval = FIRST_INTERVAL_MS;
 
-    for (uint64_t i = 0; i < all->looks && interval < LAST_INTERVAL_MS; i++)
+    for (uint64_t i = all->start; i < all->looks && interval < LAST_INTERVAL_MS; i++)
         interval *= 2;
     return interval < LAST_INTERVAL_MS ? interval : LAST_INTERVAL_MS;
 }

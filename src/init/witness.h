@@ -36,6 +36,7 @@ struct witness {
 struct witnesses {
     struct witness of[WITNESSES]; /* of[0] is the program's */
     uint64_t looks;
+    uint64_t start; /* looks before the program's start */
     char start_cwd[PATH_MAX];
     struct core_watch *watch; /* is told where processes are; NULL: nobody is */
 };

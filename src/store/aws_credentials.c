@@ -24,9 +24,10 @@ static const struct part {
 
 #define N_PARTS (sizeof(parts) / sizeof(parts[0]))
 
-/* A place to look in: the environment where @profile is NULL. */
+/* A place to look in: the environment where @files is NULL. */
 struct place {
-    const struct aws_profile *profile;
+    const struct aws_profile *files;
+    const char *profile;
     enum aws_file file;
     char name[sizeof(((struct aws_credentials *)0)->place)];
 };
@@ -34,26 +35,25 @@ struct place {
 /* Returns 1, 0 (not there) or -E2BIG. */
 static int get_part(const struct place *place, const struct part *part, char *ret)
 {
-    const char *value;
-
-    if (place->profile)
-        return aws_profile_get(place->profile, place->file, part->property, ret, part->size);
-    value = getenv(part->variable);
-    if (!value || value[0] == '\0')
-        return 0;
-    if (strlen(value) >= part->size)
-        return -E2BIG;
-    strcpy(ret, value);
-    return 1;
+    if (place->files)
+        return aws_profile_get_of(place->files, place->profile, place->file, part->property, ret,
+                                  part->size);
+    return aws_setting(NULL, part->variable, NULL, ret, part->size);
 }
 
-/* They travel in HTTP headers, where a line break would begin another header. */
 static bool is_clean(const char *value)
 {
     for (; *value; value++)
         if (*value <= ' ' || *value > '~')
             return false;
     return true;
+}
+
+bool aws_credentials_are_whole(const struct aws_credentials *credentials)
+{
+    return credentials->access_key_id[0] && credentials->secret_access_key[0] &&
+           is_clean(credentials->access_key_id) && is_clean(credentials->secret_access_key) &&
+           is_clean(credentials->session_token);
 }
 
 /* Returns 1 (found), 0 (nothing there), or -EINVAL for half of it, with the reason. */
@@ -63,7 +63,7 @@ static int look(const struct place *place, struct aws_credentials *ret, char *wh
 
     memset(ret, 0, sizeof(*ret));
     for (size_t i = 0; i < N_PARTS; i++) {
-        const char *name = place->profile ? parts[i].property : parts[i].variable;
+        const char *name = place->files ? parts[i].property : parts[i].variable;
         char *value = (char *)ret + parts[i].offset;
         int r = get_part(place, &parts[i], value);
 
@@ -87,36 +87,56 @@ static int look(const struct place *place, struct aws_credentials *ret, char *wh
             return 0;
         found = true;
     }
+    strcpy(ret->place, place->name);
     return 1;
 }
 
-int aws_credentials_find(const struct aws_profile *profile, struct aws_credentials *ret, char *why,
-                         size_t why_size)
+int aws_credentials_of_environment(struct aws_credentials *ret, char *why, size_t why_size)
 {
-    char paths[AWS_FILES][PATH_MAX + 128];
-    struct place place = {.profile = NULL, .name = "the environment"};
+    const struct place place = {.name = "the environment"};
     int r = look(&place, ret, why, why_size);
 
-    place.profile = profile;
+    if (r <= 0)
+        aws_credentials_wipe(ret);
+    return r;
+}
+
+int aws_credentials_of_profile(const struct aws_profile *profile, const char *name,
+                               struct aws_credentials *ret, char *why, size_t why_size)
+{
+    struct place place = {.files = profile, .profile = name};
+    char path[PATH_MAX + 128];
+    int r = 0;
+
     for (place.file = 0; r == 0 && place.file < AWS_FILES; place.file++) {
-        aws_profile_describe(profile, place.file, paths[place.file], sizeof(paths[0]));
-        snprintf(place.name, sizeof(place.name), "profile %s of %s", aws_profile_name(profile),
-                 paths[place.file]);
+        aws_profile_describe(profile, place.file, path, sizeof(path));
+        snprintf(place.name, sizeof(place.name), "profile %s of %s", name, path);
         r = look(&place, ret, why, why_size);
     }
-    if (r < 0) {
+    if (r <= 0)
         aws_credentials_wipe(ret);
-        return r;
+    return r;
+}
+
+void aws_credentials_censor(const struct aws_credentials *credentials, char *words)
+{
+    /* By its beginning, since words may be cut; what is shorter is no value of AWS's, and may be in
+     * any sentence. */
+    const struct {
+        const char *text;
+        size_t size;
+    } values[] = {{credentials->access_key_id, 16},
+                  {credentials->secret_access_key, 8},
+                  {credentials->session_token, 8}};
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char *found = strlen(values[i].text) < values[i].size
+                          ? NULL
+                          : memmem(words, strlen(words), values[i].text, values[i].size);
+
+        if (found)
+            *found = '\0';
     }
-    if (r == 0) {
-        snprintf(why, why_size,
-                 "no AWS credentials: AWS_ACCESS_KEY_ID is not set, and profile %s has no "
-                 "aws_access_key_id in %s or %s",
-                 aws_profile_name(profile), paths[AWS_FILE_CREDENTIALS], paths[AWS_FILE_CONFIG]);
-        return -ENOKEY;
-    }
-    strcpy(ret->place, place.name);
-    return 0;
 }
 
 void aws_credentials_wipe(struct aws_credentials *credentials)

@@ -22,6 +22,7 @@ struct slice {
 
 struct aws_profile {
     char name[256];
+    bool is_chosen;
     struct {
         char path[PATH_MAX];
         char *text;
@@ -92,6 +93,15 @@ static struct slice without_comment(struct slice value)
     return trim(value);
 }
 
+static struct slice without_mark(struct slice text)
+{
+    if (text.size >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0) {
+        text.data += 3;
+        text.size -= 3;
+    }
+    return text;
+}
+
 /* Looks the last such property of the profile up; an empty slice where there is none. */
 static struct slice find(struct slice text, enum aws_file file, const char *profile,
                          const char *property)
@@ -100,10 +110,7 @@ static struct slice find(struct slice text, enum aws_file file, const char *prof
     bool in_profile = false;
     size_t indent = SIZE_MAX; /* of the property before, in this section */
 
-    if (text.size >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0) {
-        text.data += 3;
-        text.size -= 3;
-    }
+    text = without_mark(text);
     while (text.size > 0) {
         struct slice whole = next_line(&text);
         struct slice line = trim(whole);
@@ -133,12 +140,25 @@ static struct slice find(struct slice text, enum aws_file file, const char *prof
     return found;
 }
 
+/* A header is one wherever find() takes it for one: not where it is indented below a property. */
+static bool has_profile(struct slice text, enum aws_file file, const char *profile)
+{
+    text = without_mark(text);
+    while (text.size > 0) {
+        struct slice whole = next_line(&text);
+
+        if (whole.size > 0 && whole.data[0] == '[' && heads_profile(trim(whole), file, profile))
+            return true;
+    }
+    return false;
+}
+
 int aws_profile_text_get(const char *text, size_t size, enum aws_file file, const char *profile,
                          const char *property, char *ret, size_t ret_size)
 {
     struct slice value = find((struct slice){text, size}, file, profile, property);
 
-    if (value.size == 0)
+    if (value.size == 0 || memchr(value.data, '\0', value.size))
         return 0;
     if (value.size >= ret_size)
         return -E2BIG;
@@ -209,7 +229,8 @@ int aws_profile_load(struct aws_profile **ret)
 
     if (!profile)
         return -ENOMEM;
-    if (!name || name[0] == '\0')
+    profile->is_chosen = name && name[0] != '\0';
+    if (!profile->is_chosen)
         name = "default";
     snprintf(profile->name, sizeof(profile->name), "%s", name);
     for (enum aws_file file = 0; file < AWS_FILES; file++) {
@@ -222,13 +243,66 @@ int aws_profile_load(struct aws_profile **ret)
     return 0;
 }
 
-int aws_profile_get(const struct aws_profile *profile, enum aws_file file, const char *property,
-                    char *ret, size_t ret_size)
+static struct slice text_of(const struct aws_profile *profile, enum aws_file file)
 {
     const char *text = profile->files[file].text;
 
-    return aws_profile_text_get(text ? text : "", profile->files[file].size, file, profile->name,
-                                property, ret, ret_size);
+    return (struct slice){text ? text : "", profile->files[file].size};
+}
+
+int aws_profile_get_of(const struct aws_profile *profile, const char *name, enum aws_file file,
+                       const char *property, char *ret, size_t ret_size)
+{
+    struct slice text = text_of(profile, file);
+
+    return aws_profile_text_get(text.data, text.size, file, name, property, ret, ret_size);
+}
+
+int aws_profile_get(const struct aws_profile *profile, enum aws_file file, const char *property,
+                    char *ret, size_t ret_size)
+{
+    return aws_profile_get_of(profile, profile->name, file, property, ret, ret_size);
+}
+
+int aws_profile_find(const struct aws_profile *profile, const char *name, const char *property,
+                     char *ret, size_t ret_size)
+{
+    int r = 0;
+
+    for (enum aws_file file = 0; r == 0 && file < AWS_FILES; file++)
+        r = aws_profile_get_of(profile, name, file, property, ret, ret_size);
+    return r;
+}
+
+bool aws_profile_exists(const struct aws_profile *profile, const char *name)
+{
+    bool found = false;
+
+    for (enum aws_file file = 0; !found && file < AWS_FILES; file++)
+        found = has_profile(text_of(profile, file), file, name);
+    return found;
+}
+
+int aws_setting(const struct aws_profile *profile, const char *variable, const char *property,
+                char *ret, size_t ret_size)
+{
+    const char *value = getenv(variable);
+
+    ret[0] = '\0';
+    if (value && value[0] != '\0') {
+        if (strlen(value) >= ret_size)
+            return -E2BIG;
+        strcpy(ret, value);
+        return 1;
+    }
+    if (!profile || !property)
+        return 0;
+    return aws_profile_find(profile, profile->name, property, ret, ret_size);
+}
+
+bool aws_profile_is_chosen(const struct aws_profile *profile)
+{
+    return profile->is_chosen;
 }
 
 const char *aws_profile_name(const struct aws_profile *profile)

@@ -10,6 +10,7 @@
  * cuts section names at 50 bytes, so that two long profile names become one.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Which of the two files a text is: config writes [profile NAME] for what credentials calls [NAME].
@@ -28,7 +29,7 @@ enum aws_file {
  * @text  any @size bytes
  * @ret   NUL-terminated
  *
- * Returns 1, 0 (not there or empty), or -E2BIG (does not fit @ret).
+ * Returns 1, 0 (not there, empty, or with a NUL in it), or -E2BIG (does not fit @ret).
  */
 int aws_profile_text_get(const char *text, size_t size, enum aws_file file, const char *profile,
                          const char *property, char *ret, size_t ret_size);
@@ -50,8 +51,39 @@ int aws_profile_load(struct aws_profile **ret);
 int aws_profile_get(const struct aws_profile *profile, enum aws_file file, const char *property,
                     char *ret, size_t ret_size);
 
+/* The same of any profile of these files. */
+int aws_profile_get_of(const struct aws_profile *profile, const char *name, enum aws_file file,
+                       const char *property, char *ret, size_t ret_size);
+
+/*
+ * One property of any profile, of the credentials file or else of the config file, as the SDKs
+ * merge them.
+ *
+ * Returns 1, 0 or -E2BIG.
+ */
+int aws_profile_find(const struct aws_profile *profile, const char *name, const char *property,
+                     char *ret, size_t ret_size);
+
+/* Whether one of the files has a profile of that name, be it an empty one. */
+bool aws_profile_exists(const struct aws_profile *profile, const char *name);
+
+/*
+ * A setting as the SDKs look it up: an environment variable that isn't empty, else the property of
+ * the profile.
+ *
+ * @profile  or NULL: the environment alone
+ * @property  or NULL: likewise
+ *
+ * Returns 1, 0 (it isn't set; @ret is "") or -E2BIG (it doesn't fit @ret, which is "").
+ */
+int aws_setting(const struct aws_profile *profile, const char *variable, const char *property,
+                char *ret, size_t ret_size);
+
 /* The profile's name; owned by it. */
 const char *aws_profile_name(const struct aws_profile *profile);
+
+/* Whether AWS_PROFILE chose it: then it has to be there. */
+bool aws_profile_is_chosen(const struct aws_profile *profile);
 
 /* Where a file was looked for and, in brackets, why it was not read, for people. */
 void aws_profile_describe(const struct aws_profile *profile, enum aws_file file, char *ret,

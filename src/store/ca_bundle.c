@@ -1,5 +1,4 @@
 #include "store/ca_bundle.h"
-#include "util/own_path.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -7,18 +6,24 @@
 #include <string.h>
 #include <unistd.h>
 
-int ca_bundle_find(char *ret, size_t size)
+#include "util/own_path.h"
+
+static int take_variable(const char *name, char *ret, size_t size)
 {
-    static const char *const variables[] = {"AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"};
+    const char *path = getenv(name);
 
-    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
-        const char *path = getenv(variables[i]);
+    if (!path || path[0] == '\0' || strlen(path) >= size)
+        return 0;
+    strcpy(ret, path);
+    return 1;
+}
 
-        if (path && path[0] != '\0' && strlen(path) < size) {
-            strcpy(ret, path);
-            return 1;
-        }
-    }
-
+int ca_bundle_find(const struct aws_profile *profile, char *ret, size_t size)
+{
+    if (take_variable("AWS_CA_BUNDLE", ret, size) == 1 ||
+        (profile && aws_profile_get(profile, AWS_FILE_CONFIG, "ca_bundle", ret, size) == 1) ||
+        take_variable("CURL_CA_BUNDLE", ret, size) == 1 ||
+        take_variable("SSL_CERT_FILE", ret, size) == 1)
+        return 1;
     return own_path("../etc/ca-certificates.crt", ret, size) == 0 && access(ret, R_OK) == 0;
 }

@@ -1,60 +1,74 @@
 #pragma once
 
-/*
- * S3 by libcurl (CURLOPT_AWS_SIGV4). Amazon S3 API Reference: PutObject, CreateMultipartUpload,
- * UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
- */
+/* S3 by libcurl: a bucket, and how it is reached (Amazon S3 API Reference). */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bundle/sink.h"
-
 struct s3;
 
+/* Each text may be NULL or "", but for the bucket; all of them are copied. */
 struct s3_settings {
     const char *bucket;
     const char *key_prefix; /* keys are <key_prefix>/<name>; slashes around it are dropped, and
                                "." or ".." as a part of it is refused */
     const char *region; /* of the ini file, "" where it has none; the environment goes before it */
     const char *endpoint; /* likewise; a URL with scheme and host */
+
+    const char *sse;                    /* AES256, aws:kms, aws:kms:dsse */
+    const char *sse_kms_key_id;         /* id, ARN or alias */
+    const char *storage_class;          /* STANDARD_IA, … */
+    const char *tags;                   /* in the form of a URL's query: k=v&k2=v2 */
+    const char *expected_bucket_owner;  /* 12 digits: another account's bucket gets nothing */
+    const char *request_payer;          /* requester */
+    const char *checksum;               /* auto, crc64nvme, crc32c, crc32, md5 */
+    const char *crash_id;               /* goes into each object's metadata, percent-encoded:
+                                           x-amz-meta-crash-id */
+    bool allow_http;                    /* to more than the loopback addresses */
+    const _Atomic int64_t *deadline_ns; /* by when region and credentials are known, and renewed; it
+                                           may move (monotonic_ns(), 0: none). NULL: the bucket's */
+    uint64_t upload_rate;               /* bytes per second, 0: no limit */
 };
 
 /*
- * Resolves region, endpoint and credentials as the AWS SDKs read them (environment, then profile
- * files). Nothing is sent yet.
+ * Resolves region, endpoint, certificate authorities and credentials as the AWS SDKs do. The bucket
+ * isn't asked yet; the sources of region and credentials may be (STS, ECS, EKS, EC2).
  *
- * Returns 0, -EINVAL (a setting is malformed, or the region is not known), -ENOKEY (no credentials
- * found) or -ENOMEM; the reason and the mend are logged.
+ * Returns 0, -EINVAL (a setting is malformed), -ENOKEY (no credentials found), as aws_chain_get(),
+ * or -ENOMEM; the reason and the mend are logged.
  */
 int s3_open(const struct s3_settings *settings, struct s3 **ret);
 
-/* "s3://bucket/prefix", for people; owned by @s3. */
+/* "s3://bucket/prefix", for people and for a bundle's journal; owned by @s3. */
 const char *s3_destination(const struct s3 *s3);
 
 /*
- * Sends @size bytes of a file from its beginning as the object <key_prefix>/<name>: PutObject for
- * small ones, multipart above, part size chosen so that 10 000 parts suffice. A multipart upload
- * that fails is aborted. Every request's payload is signed (x-amz-content-sha256), so the server
- * verifies what it received. What may pass (5xx, 429, time-outs, resets) is tried three times.
+ * No request, pause or try goes on beyond then: it returns -ETIMEDOUT, a running one within a
+ * second. May be called at any time, from other threads too; the last call counts.
  *
- * Returns 0, -EACCES (refused), -ENOENT (no such bucket), -EINVAL (wrong region), -ETIMEDOUT,
- * -ECONNREFUSED, -EHOSTUNREACH, -EPROTO (TLS or reply), -EFBIG, -ENAMETOOLONG (the key), -ENODATA
- * (the file is shorter), -ENOMEM or -EIO; the server's own code and message are logged once.
- * @ret_error, where not NULL, gets the same words for crash.json.
+ * @monotonic_ns  of CLOCK_MONOTONIC, 0: none
  */
-int s3_put_file(struct s3 *s3, const char *name, int fd, uint64_t size, char *ret_error,
-                size_t error_size);
+void s3_set_deadline(struct s3 *s3, int64_t monotonic_ns);
 
 /*
- * A sink that streams into <key_prefix>/<name> without touching the disk: small objects as one
- * PutObject at commit, larger ones as multipart whose parts grow from 8 MiB to 32 MiB (-EFBIG above
- * 242 GiB). One part is held in memory. Writing and committing return as s3_put_file(), and log
- * once. Closing without commit aborts the upload. @s3 must outlive it.
- *
- * Returns 0 or -ENOMEM.
+ * Has a function called with the payload bytes that left since it was called before, from within
+ * the thread that sends. What is sent again doesn't count again, and what a resumed upload finds at
+ * the server does: over an object that arrives, the bytes add up to its size. NULL: none.
  */
-int s3_sink(struct s3 *s3, const char *name, struct sink **ret);
+void s3_on_progress(struct s3 *s3, void (*on_progress)(void *context, uint64_t bytes),
+                    void *context);
+
+/* Whether @error, of a function of s3.h or s3_upload.h, is one that time alone doesn't mend: what
+ * is set, allowed or there has to change first. */
+bool s3_is_hopeless(int error);
+
+/*
+ * Whether the last object that was sent was compared as a whole, by what the server says it has.
+ * Where it tells nothing to compare, or doesn't let it be looked at, what it took each part with is
+ * all that is known: nothing local may go for that.
+ */
+bool s3_is_verified(const struct s3 *s3);
 
 /* Why the last request that failed did: "AccessDenied (403): …". "" where none did; owned by @s3.
  */

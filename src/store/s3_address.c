@@ -6,33 +6,52 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include <curl/curl.h>
-
-#include "util/cleanup.h"
+#include "store/aws_partition.h"
+#include "store/http.h"
+#include "store/imds.h"
 
 #define MAX_KEY_BYTES 1024
 
-/* AWS's partitions that don't end in amazonaws.com, by the beginning of their regions' names. */
-static const struct {
-    const char *region_prefix, *suffix;
-} partitions[] = {
-    {"cn-", "amazonaws.com.cn"},
-    {"eusc-", "amazonaws.eu"},
-    {"us-iso-", "c2s.ic.gov"},
-    {"us-isob-", "sc2s.sgov.gov"},
+/* Where a setting is looked for, in the SDKs' order. */
+struct place {
+    const char *variables[2]; /* the second one may be NULL */
+    const char *property;     /* of the profile */
 };
 
-/* The first of several environment variables that is set and not empty. */
-static const char *first_variable(const char *const *names)
-{
-    for (; *names; names++) {
-        const char *value = getenv(*names);
+static const struct place region_place = {{"AWS_REGION", "AWS_DEFAULT_REGION"}, "region"};
+static const struct place endpoint_place = {{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"},
+                                            "endpoint_url"};
+static const struct place ignore_place = {{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"},
+                                          "ignore_configured_endpoint_urls"};
+static const struct place fips_place = {{"AWS_USE_FIPS_ENDPOINT"}, "use_fips_endpoint"};
+static const struct place dualstack_place = {{"AWS_USE_DUALSTACK_ENDPOINT"},
+                                             "use_dualstack_endpoint"};
 
-        if (value && value[0] != '\0')
-            return value;
+/* Returns whether it was found; what doesn't fit is cut, and is malformed then. */
+static bool look(const struct place *place, const struct aws_profile *profile, char *ret,
+                 size_t size)
+{
+    for (size_t i = 0; i < 2 && place->variables[i]; i++) {
+        const char *value = getenv(place->variables[i]);
+
+        if (value && value[0] != '\0') {
+            snprintf(ret, size, "%s", value);
+            return true;
+        }
     }
-    return NULL;
+    for (enum aws_file file = AWS_FILES; file-- > 0;)
+        if (aws_profile_get(profile, file, place->property, ret, size) == 1)
+            return true;
+    return false;
+}
+
+static bool is_true(const struct place *place, const struct aws_profile *profile)
+{
+    char value[8];
+
+    return look(place, profile, value, sizeof(value)) && strcasecmp(value, "true") == 0;
 }
 
 static bool consists_of(const char *text, const char *also)
@@ -63,7 +82,7 @@ static bool has_dot_part(const char *key)
 static int resolve_bucket(const struct s3_settings *settings, struct s3_address *ret, char *why,
                           size_t why_size)
 {
-    const char *prefix = settings->key_prefix;
+    const char *prefix = settings->key_prefix ? settings->key_prefix : "";
     size_t length;
 
     /* Old buckets have capital letters, underscores and up to 255 bytes. */
@@ -94,28 +113,26 @@ static int resolve_bucket(const struct s3_settings *settings, struct s3_address 
     return 0;
 }
 
-static int resolve_region(const struct s3_settings *settings, const struct aws_profile *profile,
-                          bool is_aws, struct s3_address *ret, char *why, size_t why_size)
+static bool is_region(const char *text)
 {
-    static const char *const variables[] = {"AWS_REGION", "AWS_DEFAULT_REGION", NULL};
-    const char *region = first_variable(variables);
-    char of_profile[sizeof(ret->region)];
+    return consists_of(text, "-") && strlen(text) < sizeof(((struct s3_address *)0)->region);
+}
 
-    if (!region &&
-        (aws_profile_get(profile, AWS_FILE_CONFIG, "region", of_profile, sizeof(of_profile)) == 1 ||
-         aws_profile_get(profile, AWS_FILE_CREDENTIALS, "region", of_profile, sizeof(of_profile)) ==
-             1))
-        region = of_profile;
-    if (!region && settings->region && settings->region[0] != '\0')
-        region = settings->region;
-    if (!region && !is_aws)
-        region = "us-east-1";
-    if (!region) {
-        snprintf(why, why_size, "the AWS region of bucket %s is not known: set AWS_REGION",
-                 ret->bucket);
-        return -EINVAL;
+static int resolve_region(const struct s3_settings *settings, const struct aws_profile *profile,
+                          struct s3_address *ret, char *why, size_t why_size)
+{
+    char region[256], ignored[256];
+
+    if (!look(&region_place, profile, region, sizeof(region))) {
+        const char *set = settings->region ? settings->region : "";
+
+        if (set[0] != '\0')
+            snprintf(region, sizeof(region), "%s", set);
+        else if (ret->is_custom || imds_region(profile, settings->deadline_ns, region,
+                                               sizeof(region), ignored, sizeof(ignored)) < 0)
+            strcpy(region, "us-east-1");
     }
-    if (!consists_of(region, "-") || strlen(region) >= sizeof(ret->region)) {
+    if (!is_region(region)) {
         snprintf(why, why_size, "'%s' is no AWS region: correct AWS_REGION", region);
         return -EINVAL;
     }
@@ -135,50 +152,46 @@ static bool is_dns_label(const char *bucket)
 
 static void make_aws_base(struct s3_address *ret)
 {
-    const char *suffix = "amazonaws.com";
+    char host[160];
 
-    for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
-        if (strncmp(ret->region, partitions[i].region_prefix,
-                    strlen(partitions[i].region_prefix)) == 0)
-            suffix = partitions[i].suffix;
-
+    snprintf(host, sizeof(host), "s3%s%s.%s.%s", ret->is_fips ? "-fips" : "",
+             ret->is_dualstack ? ".dualstack" : "", ret->region, aws_dns_suffix(ret->region));
     if (is_dns_label(ret->bucket))
-        snprintf(ret->base, sizeof(ret->base), "https://%s.s3.%s.%s", ret->bucket, ret->region,
-                 suffix);
+        snprintf(ret->base, sizeof(ret->base), "https://%s.%s", ret->bucket, host);
     else
-        snprintf(ret->base, sizeof(ret->base), "https://s3.%s.%s/%s", ret->region, suffix,
-                 ret->bucket);
+        snprintf(ret->base, sizeof(ret->base), "https://%s/%s", host, ret->bucket);
 }
 
-static void cleanup_curl_url(CURLU **url)
+/* Scheme, host, port and path, of characters that leave no room for anything else. */
+static bool is_endpoint(const char *text, bool *ret_is_tls, char *ret_host, size_t host_size)
 {
-    curl_url_cleanup(*url);
+    const char *host = strstr(text, "://");
+
+    return consists_of(text, "-._~:/[]") && host && host[3] != '/' &&
+           (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) &&
+           http_url_split(text, ret_is_tls, ret_host, host_size) == 0;
 }
 
-/* Scheme, host, port and path, of characters that leave no room for anything else: libcurl would
- * take a user's name in it for the access key. */
-static bool is_endpoint(const char *text)
-{
-    _cleanup_(cleanup_curl_url) CURLU *url = curl_url();
-    size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
-                    : strncmp(text, "https://", 8) == 0 ? 8
-                                                        : 0;
-
-    return url && scheme > 0 && text[scheme] != '/' && consists_of(text, "-._~:/[]") &&
-           curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK;
-}
-
-static int make_custom_base(const char *endpoint, struct s3_address *ret, char *why,
-                            size_t why_size)
+static int make_custom_base(const char *endpoint, bool allow_http, struct s3_address *ret,
+                            char *why, size_t why_size)
 {
     size_t length = strlen(endpoint);
+    char host[256];
+    bool is_tls;
     int n;
 
-    if (!is_endpoint(endpoint)) {
+    if (!is_endpoint(endpoint, &is_tls, host, sizeof(host))) {
         /* Not shown: someone may have put a password into it. */
         snprintf(why, why_size,
                  "the S3 endpoint must look like https://host:port, without a user or a query: "
                  "correct AWS_ENDPOINT_URL_S3");
+        return -EINVAL;
+    }
+    if (!is_tls && !allow_http && !http_host_is_loopback(host)) {
+        snprintf(why, why_size,
+                 "the S3 endpoint %s has no TLS: anyone on the way could read the core; make it an "
+                 "https one, or set S3_ALLOW_HTTP=yes",
+                 endpoint);
         return -EINVAL;
     }
     while (endpoint[length - 1] == '/')
@@ -194,20 +207,64 @@ static int make_custom_base(const char *endpoint, struct s3_address *ret, char *
 int s3_address_resolve(const struct s3_settings *settings, const struct aws_profile *profile,
                        struct s3_address *ret, char *why, size_t why_size)
 {
-    static const char *const variables[] = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", NULL};
-    const char *endpoint = first_variable(variables);
-    int r = resolve_bucket(settings, ret, why, why_size);
+    char endpoint[sizeof(ret->base)];
+    int r;
 
+    memset(ret, 0, sizeof(*ret));
+    r = resolve_bucket(settings, ret, why, why_size);
     if (r < 0)
         return r;
-    if (!endpoint && settings->endpoint && settings->endpoint[0] != '\0')
-        endpoint = settings->endpoint;
-    r = resolve_region(settings, profile, endpoint == NULL, ret, why, why_size);
+    ret->is_custom = !is_true(&ignore_place, profile) &&
+                     look(&endpoint_place, profile, endpoint, sizeof(endpoint));
+    if (!ret->is_custom && settings->endpoint && settings->endpoint[0] != '\0') {
+        ret->is_custom = true;
+        snprintf(endpoint, sizeof(endpoint), "%s", settings->endpoint);
+    }
+    ret->is_fips = is_true(&fips_place, profile);
+    ret->is_dualstack = is_true(&dualstack_place, profile);
+    if (ret->is_custom && (ret->is_fips || ret->is_dualstack)) {
+        snprintf(why, why_size,
+                 "%s can't be had of an S3 endpoint that is set by its URL: unset one of them",
+                 ret->is_fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
+        return -EINVAL;
+    }
+    r = resolve_region(settings, profile, ret, why, why_size);
     if (r < 0)
         return r;
-    if (endpoint)
-        return make_custom_base(endpoint, ret, why, why_size);
+    if (ret->is_custom)
+        return make_custom_base(endpoint, settings->allow_http, ret, why, why_size);
     make_aws_base(ret);
+    return 0;
+}
+
+int s3_address_move(struct s3_address *address, const char *region)
+{
+    if (!is_region(region) || strcmp(region, address->region) == 0 ||
+        strcmp(aws_dns_suffix(region), aws_dns_suffix(address->region)) != 0)
+        return -EINVAL;
+    strcpy(address->region, region);
+    if (!address->is_custom)
+        make_aws_base(address);
+    return 0;
+}
+
+int s3_address_follow(struct s3_address *address, const char *location)
+{
+    const char *suffix = aws_dns_suffix(address->region);
+    size_t size, bucket_size = strlen(address->bucket);
+    char host[256];
+    bool is_tls;
+
+    if (address->is_custom || address->is_fips ||
+        http_url_split(location, &is_tls, host, sizeof(host)) < 0 || !is_tls)
+        return -EINVAL;
+    size = strlen(host);
+    if (size < strlen(suffix) + 1 || strcmp(host + size - strlen(suffix), suffix) != 0 ||
+        host[size - strlen(suffix) - 1] != '.' ||
+        strncmp(host, address->bucket, bucket_size) != 0 ||
+        strncmp(host + bucket_size, ".s3", 3) != 0 || !strchr(".-", host[bucket_size + 3]))
+        return -EINVAL;
+    snprintf(address->base, sizeof(address->base), "https://%s", host);
     return 0;
 }
 

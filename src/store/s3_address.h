@@ -2,6 +2,9 @@
 
 /* Which server an object goes to, and its URL there. */
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "store/aws_profile.h"
 #include "store/s3.h"
 
@@ -10,16 +13,21 @@ struct s3_address {
     char prefix[1025]; /* without slashes around it */
     char region[64];
     char base[2048]; /* URL that the key's path is added to, without a slash behind it */
+    bool is_custom;  /* an endpoint was set: @base is there, whatever the region is */
+    bool is_fips, is_dualstack;
 };
 
 /*
  * Resolves bucket, region and endpoint.
  *
- * Region: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the setting; us-east-1 where a custom
- * endpoint leaves it open. Endpoint: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the setting, else AWS's
- * own for the region. AWS's is addressed in virtual-host style, https://BUCKET.s3.REGION.…, except
- * where the bucket's name has dots (no wildcard certificate covers them) or is no DNS label; a
- * custom one in path style.
+ * Region: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the setting, the EC2 instance's; us-east-1
+ * where nothing tells it: a bucket that is elsewhere says so. Endpoint: AWS_ENDPOINT_URL_S3,
+ * AWS_ENDPOINT_URL, the profile's endpoint_url (none of the three where
+ * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS is true), the setting, else AWS's own for the region, with
+ * AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT or the profile's. AWS's is addressed in
+ * virtual-host style, https://BUCKET.s3.REGION.…, except where the bucket's name has dots (no
+ * wildcard certificate covers them) or is no DNS label; a custom one in path style. Without TLS it
+ * must be a loopback address, or the setting allows it.
  *
  * @why  where that fails: the reason and the mend, for people
  *
@@ -27,6 +35,22 @@ struct s3_address {
  */
 int s3_address_resolve(const struct s3_settings *settings, const struct aws_profile *profile,
                        struct s3_address *ret, char *why, size_t why_size);
+
+/*
+ * Goes to another region, of which a server said that the bucket is there. A custom endpoint stays
+ * where it is, and its requests are signed for that region.
+ *
+ * Returns 0, or -EINVAL (it is no region's name, none of the same partition, or no other one).
+ */
+int s3_address_move(struct s3_address *address, const char *region);
+
+/*
+ * Goes where a server's Location points, if that is the bucket at another of S3's own hosts of the
+ * same partition. The region, and what is signed for it, stays.
+ *
+ * Returns 0, or -EINVAL (it is anything else, or the endpoint must be a custom or a FIPS one).
+ */
+int s3_address_follow(struct s3_address *address, const char *location);
 
 /*
  * The URL of one object, percent-encoded once and fully: only unreserved characters (RFC 3986) and
@@ -42,8 +66,7 @@ int s3_address_url(const struct s3_address *address, const char *name, const cha
                    char **ret);
 
 /*
- * Percent-encodes a query's value: every byte but the unreserved ones. (libcurl 8 before 8.19 signs
- * a '+' in a query wrongly, however it is written; Amazon's upload ids have none.)
+ * Percent-encodes a query's value: every byte but the unreserved ones.
  *
  * Returns a text to be freed with free(), or NULL when out of memory.
  */

@@ -51,15 +51,30 @@ static const struct meaning {
     {.code = "InvalidToken", .error = -EACCES, .mend = "check AWS_SESSION_TOKEN"},
     {.code = "SignatureDoesNotMatch", .error = -EACCES, .mend = "check the secret access key"},
     {.code = "ExpiredToken", .error = -EACCES, .mend = "renew the temporary credentials"},
+    {.code = "TokenRefreshRequired", .error = -EACCES, .mend = "renew the temporary credentials"},
+    {.code = "AllAccessDisabled", .error = -EACCES},
+    {.code = "AccountProblem", .error = -EACCES},
     {.code = "RequestTimeTooSkewed", .error = -EACCES, .mend = "set this machine's clock"},
     {.code = "PermanentRedirect", .error = -EINVAL, .wrong_region = true},
     {.code = "AuthorizationHeaderMalformed", .error = -EINVAL, .wrong_region = true},
+    {.code = "TemporaryRedirect", .error = -EINVAL, .wrong_region = true},
     {.code = "NoSuchUpload", .error = -EIO, .mend = "something aborted the upload"},
+    {.code = "BadDigest", .error = -EBADMSG},
+    {.code = "XAmzContentSHA256Mismatch", .error = -EBADMSG},
+    {.code = "XAmzContentChecksumMismatch", .error = -EBADMSG},
+    {.code = "OperationAborted", .error = -EIO, .transient = true},
     {.code = "SlowDown", .error = -EIO, .transient = true},
+    {.code = "Throttling", .error = -EIO, .transient = true},
+    {.code = "ThrottlingException", .error = -EIO, .transient = true},
+    {.code = "RequestLimitExceeded", .error = -EIO, .transient = true},
+    {.code = "RequestThrottled", .error = -EIO, .transient = true},
+    {.code = "BandwidthLimitExceeded", .error = -EIO, .transient = true},
     {.code = "RequestTimeout", .error = -ETIMEDOUT, .transient = true},
     {.code = "InternalError", .error = -EIO, .transient = true},
     {.code = "ServiceUnavailable", .error = -EIO, .transient = true},
     {.status = 301, .error = -EINVAL, .wrong_region = true},
+    {.status = 307, .error = -EINVAL, .wrong_region = true},
+    {.status = 408, .error = -ETIMEDOUT, .transient = true},
     {.status = 401, .error = -EACCES, .mend = "is the endpoint an S3 server?"},
     {.status = 403, .error = -EACCES, .mend = "is the endpoint an S3 server?"},
     {.status = 404, .error = -ENOENT, .mend = "is the endpoint an S3 server?"},
@@ -122,6 +137,8 @@ void s3_failure_of_reply(long status, const struct s3_reply *reply, const char *
     else
         s3_failure_of(meaning->error, ret, "HTTP status %ld", status);
     ret->transient = meaning->transient;
+    ret->is_elsewhere = meaning->wrong_region;
+    snprintf(ret->code, sizeof(ret->code), "%s", reply->code);
 
     if (meaning->wrong_region) {
         if (reply->region[0] != '\0')
@@ -138,8 +155,8 @@ void s3_failure_of(int error, struct s3_failure *ret, const char *format, ...)
 {
     va_list arguments;
 
+    memset(ret, 0, sizeof(*ret));
     ret->error = error;
-    ret->transient = false;
     va_start(arguments, format);
     vsnprintf(ret->words, sizeof(ret->words), format, arguments);
     va_end(arguments);

@@ -9,9 +9,11 @@
 #include "store/s3_reply.h"
 
 struct s3_failure {
-    int error;       /* -errno, as s3_put_file() promises them */
-    bool transient;  /* the same request may well succeed a little later */
-    char words[512]; /* what happened and the mend, "" where nothing failed */
+    int error;         /* -errno, as s3_upload.h promises them */
+    bool transient;    /* the same request may well succeed a little later */
+    bool is_elsewhere; /* the bucket is in another region, or for now at another host */
+    char code[64];     /* S3's own, "" where it said none */
+    char words[512];   /* what happened and the mend, "" where nothing failed */
 };
 
 /*

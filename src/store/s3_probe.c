@@ -47,7 +47,7 @@ static int send_parts(struct s3 *s3, const char *name, const struct s3_body *bod
                       struct s3_probe *probe)
 {
     _cleanup_s3_upload_ struct s3_upload upload = {0};
-    int r = s3_upload_begin(s3, name, &upload);
+    int r = s3_upload_begin(s3, name, NULL, &upload);
 
     if (r == 0)
         r = s3_upload_part(&upload, body);
@@ -65,6 +65,12 @@ static void add_rest(struct s3_probe *probe)
     snprintf(probe->why + used, sizeof(probe->why) - used,
              "; the object %s stays there, since it can't be removed", probe->object);
 }
+
+static const enum s3_probe_step failed_steps[] = {
+    [S3_MADE_NOTHING] = S3_PROBE_ADDRESS,
+    [S3_MADE_ADDRESS] = S3_PROBE_CREDENTIALS,
+    [S3_MADE_ALL] = S3_PROBE_DONE,
+};
 
 static enum s3_probe_step try_object(struct s3 *s3, const char *name, struct s3_probe *probe)
 {
@@ -87,49 +93,26 @@ static enum s3_probe_step try_object(struct s3 *s3, const char *name, struct s3_
     return send_step(s3, &delete, probe) < 0 ? S3_PROBE_DELETE : S3_PROBE_DONE;
 }
 
-/* Returns the step that failed. */
-static enum s3_probe_step find_place(const struct s3_settings *settings,
-                                     const struct aws_profile *profile, struct s3 *s3,
-                                     struct s3_probe *probe)
-{
-    if (s3_address_resolve(settings, profile, &s3->address, probe->why, sizeof(probe->why)) < 0)
-        return S3_PROBE_ADDRESS;
-    snprintf(probe->region, sizeof(probe->region), "%s", s3->address.region);
-    snprintf(probe->url, sizeof(probe->url), "%s", s3->address.base);
-    if (aws_credentials_find(profile, &s3->credentials, probe->why, sizeof(probe->why)) < 0)
-        return S3_PROBE_CREDENTIALS;
-    snprintf(probe->credentials, sizeof(probe->credentials), "%s", s3->credentials.place);
-    return S3_PROBE_DONE;
-}
-
 int s3_probe(const struct s3_settings *settings, const char *name, struct s3_probe *ret)
 {
-    _cleanup_aws_profile_ struct aws_profile *profile = NULL;
     _cleanup_(cleanup_s3) struct s3 *s3 = NULL;
+    enum s3_made made;
     int r;
 
     memset(ret, 0, sizeof(*ret));
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return -ENOMEM;
-    s3 = calloc(1, sizeof(*s3));
-    if (!s3) {
-        curl_global_cleanup();
-        return -ENOMEM;
+    r = s3_make(settings, true, &s3, &made, ret->why, sizeof(ret->why));
+    if (r == -ENOMEM)
+        return r;
+    ret->failed = failed_steps[made];
+    if (made == S3_MADE_ALL) {
+        ret->why[0] = '\0';
+        snprintf(ret->object, sizeof(ret->object), "%s%s%s", s3->address.prefix,
+                 s3->address.prefix[0] ? "/" : "", name);
+        ret->failed = try_object(s3, name, ret);
     }
-    s3->is_hasty = true;
-    r = aws_profile_load(&profile);
-    if (r < 0)
-        return r;
-    ret->failed = find_place(settings, profile, s3, ret);
-    r = s3_prepare(s3);
-    if (r < 0)
-        return r;
-    if (ret->failed != S3_PROBE_ADDRESS)
-        snprintf(ret->destination, sizeof(ret->destination), "%s", s3->destination);
-    if (ret->failed != S3_PROBE_DONE)
-        return 0;
-    snprintf(ret->object, sizeof(ret->object), "%s%s%s", s3->address.prefix,
-             s3->address.prefix[0] ? "/" : "", name);
-    ret->failed = try_object(s3, name, ret);
+    snprintf(ret->region, sizeof(ret->region), "%s", s3->address.region);
+    snprintf(ret->url, sizeof(ret->url), "%s", s3->address.base);
+    snprintf(ret->destination, sizeof(ret->destination), "%s", s3->destination);
+    snprintf(ret->credentials, sizeof(ret->credentials), "%s", s3->credentials.place);
     return 0;
 }

@@ -1,7 +1,8 @@
 #include "store/s3_reply.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <expat.h>
@@ -11,24 +12,59 @@
 /* S3's documents are three levels deep. */
 #define MAX_DEPTH 16
 
-static const struct field {
+/* The texts of one <Part>. */
+struct part_texts {
+    char number[16], size[24];
+    char etag[sizeof(((struct s3_part *)0)->etag)];
+    char checksum[sizeof(((struct s3_part *)0)->checksum)];
+};
+
+struct field {
     const char *name;
     size_t offset, size;
     bool may_be_cut; /* words for people; half an id is another id */
-} fields[] = {
-    {"Code", offsetof(struct s3_reply, code), sizeof(((struct s3_reply *)0)->code), false},
+};
+
+#define FIELD(type, element, member)                                                               \
+    {                                                                                              \
+        .name = (element), .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)   \
+    }
+
+/* Of the root's children. */
+static const struct field reply_fields[] = {
+    FIELD(struct s3_reply, "Code", code),
     {"Message", offsetof(struct s3_reply, message), sizeof(((struct s3_reply *)0)->message), true},
-    {"Region", offsetof(struct s3_reply, region), sizeof(((struct s3_reply *)0)->region), false},
-    {"UploadId", offsetof(struct s3_reply, upload_id), sizeof(((struct s3_reply *)0)->upload_id),
-     false},
+    FIELD(struct s3_reply, "Region", region),
+    FIELD(struct s3_reply, "UploadId", upload_id),
+    FIELD(struct s3_reply, "ETag", etag),
+    FIELD(struct s3_reply, "ChecksumCRC64NVME", checksum),
+    FIELD(struct s3_reply, "ChecksumCRC32C", checksum),
+    FIELD(struct s3_reply, "ChecksumCRC32", checksum),
+    FIELD(struct s3_reply, "ChecksumAlgorithm", checksum_algorithm),
+    FIELD(struct s3_reply, "IsTruncated", is_truncated),
+};
+
+/* Of the children of a <Part> of the root's. */
+static const struct field part_fields[] = {
+    FIELD(struct part_texts, "PartNumber", number),
+    FIELD(struct part_texts, "Size", size),
+    FIELD(struct part_texts, "ETag", etag),
+    FIELD(struct part_texts, "ChecksumCRC64NVME", checksum),
+    FIELD(struct part_texts, "ChecksumCRC32C", checksum),
+    FIELD(struct part_texts, "ChecksumCRC32", checksum),
 };
 
 struct parse {
     XML_Parser parser;
     struct s3_reply *reply;
-    const struct field *field; /* that the text belongs to, or NULL */
+    struct part_texts part;
+    s3_part_fn on_part;
+    void *context;
+    char *value;               /* that the text belongs to, or NULL */
+    const struct field *field; /* of it */
     size_t used;               /* bytes of it */
     unsigned depth;
+    bool is_in_part;
     bool refused;
 };
 
@@ -38,12 +74,24 @@ static void refuse(struct parse *parse)
     XML_StopParser(parse->parser, XML_FALSE);
 }
 
+static void begin_value(struct parse *parse, const char *name, const struct field *fields,
+                        size_t n_fields, void *base)
+{
+    for (size_t i = 0; i < n_fields; i++)
+        if (strcmp(name, fields[i].name) == 0) {
+            parse->field = &fields[i];
+            parse->value = (char *)base + fields[i].offset;
+            parse->value[0] = '\0';
+        }
+    parse->used = 0;
+}
+
 static void on_start(void *context, const XML_Char *name, const XML_Char **attributes)
 {
     struct parse *parse = context;
 
     (void)attributes;
-    parse->field = NULL;
+    parse->value = NULL;
     parse->depth++;
     if (parse->depth > MAX_DEPTH) {
         refuse(parse);
@@ -51,11 +99,43 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
         if (strlen(name) < sizeof(parse->reply->root))
             strcpy(parse->reply->root, name);
     } else if (parse->depth == 2) {
-        for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-            if (strcmp(name, fields[i].name) == 0)
-                parse->field = &fields[i];
-        parse->used = 0;
+        parse->is_in_part = parse->on_part && strcmp(name, "Part") == 0;
+        memset(&parse->part, 0, sizeof(parse->part));
+        begin_value(parse, name, reply_fields, sizeof(reply_fields) / sizeof(reply_fields[0]),
+                    parse->reply);
+    } else if (parse->depth == 3 && parse->is_in_part) {
+        begin_value(parse, name, part_fields, sizeof(part_fields) / sizeof(part_fields[0]),
+                    &parse->part);
     }
+}
+
+/* Digits alone: strtoull() takes signs and blanks. Returns whether it is a number. */
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+static void end_part(struct parse *parse)
+{
+    struct s3_part part;
+    uint64_t number;
+
+    parse->is_in_part = false;
+    if (!parse_number(parse->part.number, &number) || number > UINT32_MAX ||
+        !parse_number(parse->part.size, &part.size)) {
+        refuse(parse);
+        return;
+    }
+    part.number = (unsigned)number;
+    strcpy(part.etag, parse->part.etag);
+    strcpy(part.checksum, parse->part.checksum);
+    parse->on_part(parse->context, &part);
 }
 
 static void on_end(void *context, const XML_Char *name)
@@ -63,7 +143,9 @@ static void on_end(void *context, const XML_Char *name)
     struct parse *parse = context;
 
     (void)name;
-    parse->field = NULL;
+    parse->value = NULL;
+    if (parse->depth == 2 && parse->is_in_part)
+        end_part(parse);
     parse->depth--;
 }
 
@@ -79,10 +161,10 @@ static void on_text(void *context, const XML_Char *text, int length)
 {
     struct parse *parse = context;
     const struct field *field = parse->field;
+    char *value = parse->value;
     size_t size = (size_t)length;
-    char *value;
 
-    if (!field)
+    if (!value)
         return;
     if (size > field->size - 1 - parse->used) {
         if (!field->may_be_cut) {
@@ -90,9 +172,8 @@ static void on_text(void *context, const XML_Char *text, int length)
             return;
         }
         size = whole_characters(text, field->size - 1 - parse->used);
-        parse->field = NULL; /* what comes after a cut would not follow on */
+        parse->value = NULL; /* what comes after a cut would not follow on */
     }
-    value = (char *)parse->reply + field->offset;
     for (size_t i = 0; i < size; i++)
         value[parse->used++] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : text[i];
     value[parse->used] = '\0';
@@ -114,10 +195,11 @@ static void cleanup_parser(XML_Parser *parser)
     XML_ParserFree(*parser);
 }
 
-int s3_reply_parse(const char *data, size_t size, struct s3_reply *ret)
+int s3_reply_parse(const char *data, size_t size, s3_part_fn on_part, void *context,
+                   struct s3_reply *ret)
 {
     _cleanup_(cleanup_parser) XML_Parser parser = XML_ParserCreate("UTF-8");
-    struct parse parse = {.parser = parser, .reply = ret};
+    struct parse parse = {.parser = parser, .reply = ret, .on_part = on_part, .context = context};
 
     memset(ret, 0, sizeof(*ret));
     while (size > 0 && strchr(" \t\r\n", *data) && *data != '\0') {

@@ -17,6 +17,7 @@ struct spool_place {
 
 /*
  * Looks at a directory as this process's user: a file is made there and removed, since modes alone
- * don't tell (NFS with root squash, quotas); so is the directory itself where it is missing.
+ * don't tell (NFS with root squash, quotas); so is the directory itself where it is missing. No
+ * path ("") is -ENOENT.
  */
 void spool_place_look(const char *path, struct spool_place *ret);

@@ -16,6 +16,11 @@ int64_t monotonic_ns(void)
     return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
+int64_t monotonic_ms(void)
+{
+    return monotonic_ns() / 1000000;
+}
+
 /* Reaps the child if it has ended. Returns 1, 0 if it hasn't yet, or -errno. */
 static int try_wait(pid_t pid, int options, int *ret_status)
 {

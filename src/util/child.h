@@ -8,6 +8,9 @@
 /* CLOCK_MONOTONIC in nanoseconds: what deadlines are given in. */
 int64_t monotonic_ns(void);
 
+/* The same in milliseconds: what PID 1 counts in, as poll(2) does. */
+int64_t monotonic_ms(void);
+
 /*
  * Waits for a child's end until a deadline. At the deadline the child is killed, and reaped.
  *

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,22 +14,38 @@
 #define STALL_MS 500
 
 enum log_level log_max_level = LEVEL_NOTICE;
+const char *log_before_line = "";
 
 static const char *const level_names[] = {
     [LEVEL_ERROR] = "error", [LEVEL_WARNING] = "warning", [LEVEL_NOTICE] = "notice",
     [LEVEL_INFO] = "info",   [LEVEL_DEBUG] = "debug",
 };
 
+/* What a terminal may obey: C0, DEL, and the two bytes that UTF-8 has for one of C1. */
+static void replace_controls(char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        const unsigned char next = i + 1 < size ? (unsigned char)text[i + 1] : 0;
+
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+            text[i] = text[i + 1] = '?';
+        else if (c < ' ' || c == 0x7f)
+            text[i] = '?';
+    }
+}
+
 /* One buffer, one write: lines of coreinit, corectl and the program never mix within a line. */
 static void write_line(enum log_level level, int error, const char *format, va_list arguments)
 {
-    static bool is_stalled;
+    static atomic_bool is_stalled; /* corectl has threads */
     char line[2048];
     const size_t room = sizeof(line) - 1; /* the newline's place */
-    size_t used;
+    const size_t before = (size_t)snprintf(line, room, "%s", log_before_line);
+    size_t used = before;
     int saved = errno;
 
-    used = (size_t)snprintf(line, room, "coreinit: %s: ", level_names[level]);
+    used += (size_t)snprintf(line + used, room - used, "coreinit: %s: ", level_names[level]);
     int n = vsnprintf(line + used, room - used, format, arguments);
     if (n > 0)
         used += (size_t)n < room - used ? (size_t)n : room - used - 1;
@@ -40,9 +57,7 @@ static void write_line(enum log_level level, int error, const char *format, va_l
         if (n > 0)
             used += (size_t)n < room - used ? (size_t)n : room - used - 1;
     }
-    for (size_t i = 0; i < used; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-            line[i] = '?';
+    replace_controls(line + before, used - before);
     line[used++] = '\n';
 
     /*

@@ -16,6 +16,10 @@ enum log_level {
 /* Lines above this level are dropped. */
 extern enum log_level log_max_level;
 
+/* What every line begins with: "", or what clears the line of a terminal that something is drawn
+ * on. */
+extern const char *log_before_line;
+
 /*
  * Writes one line. The text is cut at 2 KiB; control characters in it (a program's name or a
  * server's message may carry them) are shown as '?', so that one event is one line.

@@ -305,6 +305,24 @@ static int big_sparse(char **arguments)
     return segv(arguments);
 }
 
+/* xorshift64 (Marsaglia, "Xorshift RNGs"): what no compression makes smaller. */
+static int big_noise(char **arguments)
+{
+    const size_t size = strtoull(arguments[0], NULL, 10);
+    uint64_t state = 88172645463325252u;
+    uint64_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (size == 0 || memory == MAP_FAILED)
+        fail("cannot map that much");
+    for (size_t i = 0; i < size / sizeof(*memory); i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        memory[i] = state;
+    }
+    return segv(arguments);
+}
+
 static int dontdump(char **arguments)
 {
     const size_t half = 64 * 1024;
@@ -315,6 +333,18 @@ static int dontdump(char **arguments)
     memset(memory, 'K', half);
     memset(memory + half, 'D', half);
     return segv(arguments);
+}
+
+static int eat(char **arguments)
+{
+    const size_t bite = 1 << 20;
+    char *memory;
+
+    (void)arguments;
+    while ((memory = malloc(bite)))
+        memset(memory, 'E', bite);
+    fail("nobody ended it");
+    return 0;
 }
 
 NOINLINE int recurse(int depth);
@@ -398,7 +428,9 @@ static const struct mode {
     {"exit", "N", "exit with status N", do_exit},
     {"sleep", "SECONDS", "exit 0 after SECONDS", do_sleep},
     {"big-sparse", "BYTES", "segv with BYTES mapped of which three pages were touched", big_sparse},
+    {"big-noise", "BYTES", "segv with BYTES of memory that can't be compressed", big_noise},
     {"dontdump", "", "segv with 64 KiB of K, and 64 KiB of D that are MADV_DONTDUMP", dontdump},
+    {"eat", "", "take memory until the kernel ends it", eat},
     {"overflow", "", "recurse until the stack is full", overflow},
     {"nodump", "[SECONDS]", "segv SECONDS (0) after prctl(PR_SET_DUMPABLE, 0)", nodump},
     {"signals", "", "print \"ready\", then each signal received; SIGTERM ends it with 0",

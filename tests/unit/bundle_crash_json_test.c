@@ -108,6 +108,12 @@ static struct example *known_crash(void)
                 .memory_usage = 1 << 20,
                 .memory_limit = MEMORY_UNLIMITED,
                 .memory_peak = 1 << 21,
+                .ecs_cluster = "default",
+                .ecs_task_arn = "arn:aws:ecs:us-west-2:111122223333:task/default/158d1c8083dd",
+                .ecs_container_name = "app",
+                .image = "111122223333.dkr.ecr.us-west-2.amazonaws.com/app:1.2",
+                .image_digest = "sha256:0123",
+                .ec2_instance_id = "i-0a1b2c3d4e5f67890",
             },
         .artifacts[ARTIFACT_STACKTRACE] = {.made = true, .size = 77, .in_cores_dir = true},
         .artifacts[ARTIFACT_CORE] = {.error = "no space left"},
@@ -184,6 +190,8 @@ static struct example *garbage_crash(void)
     GARBAGE(record->stat);
     GARBAGE(record->status);
     GARBAGE(record->limits);
+    GARBAGE(record->memory_events[0]);
+    GARBAGE(record->memory_events[1]);
     GARBAGE(record->capture_mode);
     GARBAGE(record->capture_why);
     GARBAGE(example->info.comm);
@@ -193,6 +201,8 @@ static struct example *garbage_crash(void)
     GARBAGE(container->ecs_container);
     GARBAGE(container->pod_name);
     GARBAGE(container->cgroup);
+    GARBAGE(container->ecs_task_arn);
+    GARBAGE(container->image);
     GARBAGE(example->bundle.artifacts[ARTIFACT_CORE].error);
 #undef GARBAGE
     record->cmdline_size = UINT32_MAX;
@@ -295,6 +305,13 @@ static void a_known_crash_is_told_whole(void **unused)
                      {"container.orchestrator", "ecs"},
                      {"container.ecs_container", "abc-1"},
                      {"container.pod_name", NULL},
+                     {"container.ecs_cluster", "default"},
+                     {"container.ecs_task_arn",
+                      "arn:aws:ecs:us-west-2:111122223333:task/default/158d1c8083dd"},
+                     {"container.ecs_container_name", "app"},
+                     {"container.image", "111122223333.dkr.ecr.us-west-2.amazonaws.com/app:1.2"},
+                     {"container.image_digest", "sha256:0123"},
+                     {"container.ec2_instance_id", "i-0a1b2c3d4e5f67890"},
                      {"cgroup.memory_limit", "unlimited"},
                      {"hostname", "host"},
                      {"artifacts.stacktrace.file", "app_2026-11-21T093000_host_r42.stacktrace"},
@@ -456,6 +473,27 @@ static void a_core_that_appeared_is_told_by_itself(void **unused)
     assert_true(json_is_false(value_at(json, "program")));
 }
 
+/* Of a crash whose collectors were all killed: the next life knows its pid and its core. */
+static void a_core_that_an_earlier_life_left_is_told_by_itself(void **unused)
+{
+    (void)unused;
+    _cleanup_free_ struct example *example = appeared_crash();
+
+    example->record.appeared[0] = '\0';
+    example->record.pid = 7;
+    _cleanup_json_ json_t *json = account(example, true);
+    assert_texts(json, (const char *const[][2]){
+                           {"cause", "signal"},
+                           {"signal.name", "SIGSEGV"},
+                           {"comm", "flb-out"},
+                           {"exe", "/bin/app"},
+                           {"reporter.pid", NULL},
+                           {"exit_status", NULL},
+                           {NULL, NULL},
+                       });
+    assert_integer(json, "pid", 8);
+}
+
 static void a_snapshot_has_no_signal_and_tells_its_pause(void **unused)
 {
     (void)unused;
@@ -552,6 +590,92 @@ static void an_exit_without_a_core_is_an_exit(void **unused)
                        });
     assert_integer(json, "exit_status", 139);
     assert_integer(json, "pid", 7);
+}
+
+/* An end that left no core, at which the counter of OOM kills went from one text to the other. */
+static struct example *end(int code, int status, const char *before, const char *now)
+{
+    struct example *example = known_crash();
+    struct crash_record *record = &example->record;
+
+    example->bundle.info = NULL;
+    record->wait_code = code;
+    record->wait_status = status;
+    snprintf(record->memory_events[0], sizeof(record->memory_events[0]), "%s", before);
+    snprintf(record->memory_events[1], sizeof(record->memory_events[1]), "%s", now);
+    return example;
+}
+
+static void every_end_has_its_cause(void **unused)
+{
+    (void)unused;
+    static const char none[] = "low 0\noom 0\noom_kill 0\noom_group_kill 0\n";
+    static const char one[] = "low 0\noom 1\noom_kill 1\noom_group_kill 0\n";
+    static const char v1_none[] = "oom_kill_disable 0\nunder_oom 0\noom_kill 0";
+    static const char v1_two[] = "oom_kill_disable 0\nunder_oom 0\noom_kill 2";
+    static const char v1_old[] = "oom_kill_disable 1\nunder_oom 1\n";
+    static const struct {
+        int code, status;
+        bool asked;
+        const char *before, *now, *cause, *signal;
+        int oom_kills; /* -1: not known */
+    } cases[] = {
+        {CLD_DUMPED, SIGSEGV, false, none, none, "signal", "SIGSEGV", 0},
+        {CLD_KILLED, SIGABRT, true, none, one, "signal", "SIGABRT", 1},
+        {CLD_KILLED, SIGKILL, false, none, one, "oom-kill", "SIGKILL", 1},
+        {CLD_KILLED, SIGKILL, true, none, one, "oom-kill", "SIGKILL", 1},
+        {CLD_KILLED, SIGKILL, false, v1_none, v1_two, "oom-kill", "SIGKILL", 2},
+        {CLD_EXITED, 128 + SIGKILL, false, none, one, "oom-kill", "SIGKILL", 1},
+        {CLD_KILLED, SIGKILL, false, one, one, "kill", "SIGKILL", 0},
+        {CLD_KILLED, SIGKILL, false, one, none, "kill", "SIGKILL", 0},
+        {CLD_KILLED, SIGKILL, false, "", one, "kill", "SIGKILL", -1},
+        {CLD_KILLED, SIGKILL, false, v1_old, v1_old, "kill", "SIGKILL", -1},
+        {CLD_KILLED, SIGKILL, false, "oom_kill 0\n", "oom_kill x\n", "kill", "SIGKILL", -1},
+        {CLD_KILLED, SIGKILL, true, none, none, "stop", "SIGKILL", 0},
+        {CLD_KILLED, SIGTERM, false, none, one, "kill", "SIGTERM", 1},
+        {CLD_KILLED, SIGTERM, true, none, none, "stop", "SIGTERM", 0},
+        {CLD_EXITED, 3, false, none, one, "exit", NULL, 1},
+        {CLD_EXITED, 3, true, "", "", "stop", NULL, -1},
+        {CLD_EXITED, 128 + SIGKILL, false, none, none, "exit", NULL, 0},
+        {CLD_EXITED, 128 + SIGSEGV, false, none, none, "exit", NULL, 0},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        _cleanup_free_ struct example *example =
+            end(cases[i].code, cases[i].status, cases[i].before, cases[i].now);
+
+        example->record.was_asked_to_stop = cases[i].asked;
+        _cleanup_json_ json_t *json = account(example, true);
+        assert_texts(json, (const char *const[][2]){{"cause", cases[i].cause},
+                                                    {"signal.name", cases[i].signal},
+                                                    {NULL, NULL}});
+        assert_int_equal(json_is_true(value_at(json, "asked_to_stop")), cases[i].asked);
+        if (cases[i].oom_kills < 0)
+            assert_true(json_is_null(value_at(json, "cgroup.oom_kills")));
+        else
+            assert_integer(json, "cgroup.oom_kills", cases[i].oom_kills);
+    }
+}
+
+static void a_crash_loop_is_counted(void **unused)
+{
+    (void)unused;
+    _cleanup_free_ struct example *example = known_crash();
+    _cleanup_json_ json_t *single = account(example, true);
+
+    assert_integer(single, "restarts", 0);
+    assert_true(json_is_null(value_at(single, "crashes")));
+    assert_true(json_is_null(value_at(single, "capture.attempt")));
+    assert_true(json_is_false(value_at(single, "brief")));
+    example->record.n_restarts = 4;
+    example->record.n_crashes = 5;
+    example->record.attempt = 2;
+    example->record.is_brief = true;
+    _cleanup_json_ json_t *looping = account(example, true);
+    assert_integer(looping, "restarts", 4);
+    assert_integer(looping, "crashes", 5);
+    assert_integer(looping, "capture.attempt", 2);
+    assert_true(json_is_true(value_at(looping, "brief")));
 }
 
 static void bytes_that_are_no_utf_8_are_replaced(void **unused)
@@ -742,6 +866,9 @@ static void every_account_is_what_the_schema_says(void **unused)
     write_account(folder, 2, reported_crash());
     write_account(folder, 3, appeared_crash());
     write_account(folder, 24, snapshot(&facts));
+    write_account(folder, 25,
+                  end(CLD_KILLED, SIGKILL, "oom_kill 0\n", "oom_kill 18446744073709551615\n"));
+    write_account(folder, 26, end(CLD_EXITED, 1, "", ""));
     for (unsigned i = 4; i < 24; i++)
         write_account(folder, i, garbage_crash());
 
@@ -763,9 +890,12 @@ int main(void)
         cmocka_unit_test(si_codes_are_named_by_signal),
         cmocka_unit_test(a_core_that_a_shell_reported_is_told_of_the_one_that_crashed),
         cmocka_unit_test(a_core_that_appeared_is_told_by_itself),
+        cmocka_unit_test(a_core_that_an_earlier_life_left_is_told_by_itself),
         cmocka_unit_test(what_could_not_be_read_of_the_process_is_counted),
         cmocka_unit_test(what_was_seen_of_another_process_is_not_told),
         cmocka_unit_test(an_exit_without_a_core_is_an_exit),
+        cmocka_unit_test(every_end_has_its_cause),
+        cmocka_unit_test(a_crash_loop_is_counted),
         cmocka_unit_test(bytes_that_are_no_utf_8_are_replaced),
         cmocka_unit_test(a_time_outside_of_rfc_3339_is_unknown),
         cmocka_unit_test(top_frames_are_told),

@@ -81,6 +81,7 @@ static void only_signals_that_dump_core_count(void **state)
         {CLD_KILLED, SIGTERM, 0},       {CLD_EXITED, 0, 0},
         {CLD_EXITED, SIGSEGV, 0},       {CLD_EXITED, 128 + SIGSEGV, SIGSEGV},
         {CLD_EXITED, 128 + SIGTERM, 0}, {CLD_EXITED, 255, 0},
+        {CLD_EXITED, INT_MIN, 0},
     };
     static struct crash_record record;
 
@@ -123,6 +124,34 @@ static void a_start_after_the_end_is_not_believed(void **state)
     record.ended_realtime.tv_sec = 1795000000;
     strcpy(record.stat, "7 (x) Z 1 1 1 0 -1 4228684 407 0 1 0 0 0 0 0 20 0 1 0 99925 0 0 0 0");
     assert_false(crash_facts_of(&record).knows_start);
+}
+
+/* A damaged record: none of it may overflow. */
+static void times_of_no_clock_are_not_believed(void **state)
+{
+    static const struct {
+        struct timespec uptime, ended;
+        const char *ticks;
+    } cases[] = {
+        {{1000, 0}, {1795000000, 0}, "18446744073709551615"},
+        {{INT64_MAX, 0}, {1795000000, 0}, "1"},
+        {{INT64_MIN, 0}, {1795000000, 0}, "1"},
+        {{1000, 0}, {INT64_MAX, INT64_MAX}, "1"},
+        {{9223372036, INT64_MAX}, {1795000000, 0}, "1"},
+        {{9223372035, 0}, {INT64_MIN / 1000000000, 0}, "1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        static struct crash_record record;
+
+        record.ended_boottime = cases[i].uptime;
+        record.ended_realtime = cases[i].ended;
+        snprintf(record.stat, sizeof(record.stat),
+                 "7 (x) Z 1 1 1 0 -1 4228684 407 0 1 0 0 0 0 0 20 0 1 0 %s 0 0 0 0",
+                 cases[i].ticks);
+        assert_false(crash_facts_of(&record).knows_start);
+    }
 }
 
 static void the_innermost_pid_is_the_processs_own(void **state)
@@ -205,6 +234,7 @@ int main(void)
         cmocka_unit_test(only_signals_that_dump_core_count),
         cmocka_unit_test(a_name_full_of_brackets_and_spaces_is_no_obstacle),
         cmocka_unit_test(a_start_after_the_end_is_not_believed),
+        cmocka_unit_test(times_of_no_clock_are_not_believed),
         cmocka_unit_test(the_innermost_pid_is_the_processs_own),
         cmocka_unit_test(a_parent_is_named_as_the_process_names_it_or_not_at_all),
         cmocka_unit_test(a_name_that_procfs_escapes_or_cuts_is_unknown),

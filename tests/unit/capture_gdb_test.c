@@ -6,6 +6,8 @@
 
 #define SECOND_NS 1000000000ll
 
+static const struct gdb_files no_files = {-1, -1, -1};
+
 static int64_t in_seconds(int64_t seconds)
 {
     struct timespec now;
@@ -78,18 +80,18 @@ static void gdb_tells_the_stack_with_its_locals(void **state)
 {
     _cleanup_close_ int out = make_output(), clean = make_output();
     _cleanup_close_ int core_fd = -1, exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    char core_path[64], exe_path[64];
+    struct gdb_files files;
     struct crash_record record;
     const char *text;
     pid_t pid;
 
     need_cores_in_files();
     crash_in(*state, RLIM_INFINITY, function_with_a_local, &record);
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0); /* as the collector */
     core_fd = open(in_directory(*state, "core"), O_RDONLY | O_CLOEXEC);
     assert_true(core_fd >= 0);
-    snprintf(core_path, sizeof(core_path), "/proc/%d/fd/%d", getpid(), core_fd);
-    snprintf(exe_path, sizeof(exe_path), "/proc/%d/fd/%d", getpid(), exe_fd);
-    if (gdb_start(core_path, exe_path, NULL, out, &pid) == -ENOENT) {
+    files = (struct gdb_files){core_fd, exe_fd, -1};
+    if (gdb_start(&files, out, &pid) == -ENOENT) {
         print_message("skipped: there is no gdb\n");
         skip();
     }
@@ -112,6 +114,10 @@ static void gdb_gets_nothing_of_this_process(void **state)
 {
     _cleanup_close_ int out = make_output();
     _cleanup_close_ int inherited = open("/dev/null", O_RDONLY); /* not to be closed on exec */
+    _cleanup_close_ int core_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const struct gdb_files files = {core_fd, exe_fd, root_fd};
     const char *text;
     pid_t pid;
 
@@ -128,7 +134,7 @@ static void gdb_gets_nothing_of_this_process(void **state)
                     "echo complaint >&2\n");
     assert_true(gdb_is_there());
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(gdb_start("/x/core", "/x/exe", NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&files, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(30)), 0);
     signal(SIGPIPE, SIG_DFL);
 
@@ -137,7 +143,11 @@ static void gdb_gets_nothing_of_this_process(void **state)
     assert_true(has(text, "-iex set auto-load no"));
     assert_true(has(text, "-iex set debuginfod enabled off"));
     assert_true(has(text, "bt full"));
-    assert_true(has(text, "-core /x/core /x/exe\n"));
+    assert_true(has(text, "-core /proc/self/fd/3 /proc/self/fd/4\n"));
+    assert_true(has(text, " 3 -> /dev/zero\n"));
+    assert_true(has(text, " 4 -> /") && has(text, "/capture_gdb_test\n"));
+    assert_true(has(text, "-iex set sysroot /proc/self/fd/5 "));
+    assert_true(has(text, " 5 -> /\n"));
     assert_false(has(text, "secret"));
     assert_false(has(text, "LD_PRELOAD_TEST"));
     assert_true(has(text, "PATH="));
@@ -161,7 +171,7 @@ static void no_other_descriptor_is_open_in_gdb(void **state)
 
     assert_true(inherited > 2);
     pretend(*state, "#!/bin/sh\nls -l /proc/$$/fd\n");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&no_files, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(30)), 0);
     assert_false(has(text_of(out), "/dev/zero"));
 }
@@ -173,7 +183,7 @@ static void gdb_that_hangs_is_killed_with_all_it_started(void **state)
     pid_t pid, helper = 0;
 
     pretend(*state, "#!/bin/sh\nsleep 1000 &\necho $!\nsleep 1000\n");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&no_files, out, &pid), 0);
     assert_int_equal(gdb_finish(pid, in_seconds(1)), -ETIMEDOUT);
     assert_in_range(in_seconds(0) - begin, SECOND_NS / 2, 20 * SECOND_NS);
     helper = (pid_t)atoi(text_of(out));
@@ -197,14 +207,14 @@ static void gdb_that_dies_or_fails_is_told(void **state)
     pid_t pid;
 
     pretend(*state, "#!/bin/sh\nkill -SEGV $$\n");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&no_files, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(30)), -EIO);
     log = end_log();
     assert_true(has(log, "gdb was killed by signal 11"));
 
     pretend(*state, "#!/bin/sh\nexit 3\n");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&no_files, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(30)), -EIO);
     log = end_log();
@@ -218,7 +228,7 @@ static void gdb_that_never_stops_printing_is_stopped(void **state)
     pid_t pid;
 
     pretend(*state, "#!/bin/sh\nexec yes 0123456789012345678901234567890123456789\n");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), 0);
+    assert_int_equal(gdb_start(&no_files, out, &pid), 0);
     begin_log();
     assert_int_equal(gdb_finish(pid, in_seconds(60)), -EIO);
     end_log();
@@ -235,7 +245,7 @@ static void without_gdb_there_is_none(void **state)
 
     setenv("PATH", *state, 1);
     assert_false(gdb_is_there());
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start(&no_files, out, &pid), -ENOENT);
 
     /* The working directory may be the crashed program's. */
     write_file(in_directory(*state, "gdb"), "#!/bin/sh\n", 10);
@@ -243,11 +253,11 @@ static void without_gdb_there_is_none(void **state)
     assert_int_equal(chdir(*state), 0);
     setenv("PATH", ".::", 1);
     assert_false(gdb_is_there());
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start(&no_files, out, &pid), -ENOENT);
     setenv("PATH", "", 1);
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start(&no_files, out, &pid), -ENOENT);
     unsetenv("PATH");
-    assert_int_equal(gdb_start("/x/core", NULL, NULL, out, &pid), -ENOENT);
+    assert_int_equal(gdb_start(&no_files, out, &pid), -ENOENT);
     assert_int_equal(chdir(cwd), 0);
     setenv("PATH", path, 1);
 }

@@ -25,17 +25,24 @@ static char why[512];
 
 static int set_up(void **state)
 {
-    static const char *const variables[] = {"AWS_REGION",       "AWS_DEFAULT_REGION",
-                                            "AWS_PROFILE",      "AWS_ENDPOINT_URL_S3",
-                                            "AWS_ENDPOINT_URL", "AWS_SHARED_CREDENTIALS_FILE"};
+    static const char *const variables[] = {"AWS_REGION",
+                                            "AWS_DEFAULT_REGION",
+                                            "AWS_PROFILE",
+                                            "AWS_ENDPOINT_URL_S3",
+                                            "AWS_ENDPOINT_URL",
+                                            "AWS_SHARED_CREDENTIALS_FILE",
+                                            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+                                            "AWS_USE_FIPS_ENDPOINT",
+                                            "AWS_USE_DUALSTACK_ENDPOINT"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
         unsetenv(variables[i]);
     setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", 1);
     setenv("AWS_CONFIG_FILE", "/dev/null", 1);
-    settings = (struct s3_settings){
-        .bucket = "crashes", .key_prefix = "team-a/fb", .region = "", .endpoint = ""};
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+    settings =
+        (struct s3_settings){.bucket = "crashes", .key_prefix = "team-a/fb", .allow_http = true};
     log_max_level = LEVEL_ERROR;
     return 0;
 }
@@ -65,7 +72,7 @@ static void the_region_is_looked_for_in_order(void **state)
     _cleanup_close_ int fd = open(CONFIG, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     (void)state;
-    assert_int_equal(resolve(), -EINVAL);
+    assert_region("us-east-1");
     settings.region = "eu-west-4";
     assert_region("eu-west-4");
     assert_int_equal(write_text(fd, "[default]\nregion = eu-west-3\n"), 0);
@@ -78,12 +85,122 @@ static void the_region_is_looked_for_in_order(void **state)
     unlink(CONFIG);
 }
 
-static void only_a_custom_endpoint_may_do_without_a_region(void **state)
+static void a_profile_is_written_as(const char *text)
+{
+    _cleanup_close_ int fd = open(CONFIG, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(write_text(fd, text), 0);
+    setenv("AWS_CONFIG_FILE", CONFIG, 1);
+}
+
+static void fips_and_dual_stack_have_hosts_of_their_own(void **state)
 {
     (void)state;
+    setenv("AWS_REGION", "us-gov-west-1", 1);
+    setenv("AWS_USE_FIPS_ENDPOINT", "true", 1);
+    assert_base("https://crashes.s3-fips.us-gov-west-1.amazonaws.com");
+    setenv("AWS_USE_DUALSTACK_ENDPOINT", "True", 1);
+    assert_base("https://crashes.s3-fips.dualstack.us-gov-west-1.amazonaws.com");
+    setenv("AWS_USE_FIPS_ENDPOINT", "false", 1);
+    assert_base("https://crashes.s3.dualstack.us-gov-west-1.amazonaws.com");
+    unsetenv("AWS_USE_FIPS_ENDPOINT");
+    unsetenv("AWS_USE_DUALSTACK_ENDPOINT");
+    a_profile_is_written_as("[default]\nuse_fips_endpoint = true\n"
+                            "use_dualstack_endpoint = false\n");
+    assert_base("https://crashes.s3-fips.us-gov-west-1.amazonaws.com");
+    settings.endpoint = "https://minio";
     assert_int_equal(resolve(), -EINVAL);
-    settings.endpoint = "http://minio:9000";
-    assert_region("us-east-1");
+    assert_non_null(strstr(why, "AWS_USE_FIPS_ENDPOINT"));
+    unlink(CONFIG);
+}
+
+static void a_profiles_endpoint_comes_behind_the_environments(void **state)
+{
+    (void)state;
+    settings.endpoint = "https://ini.example";
+    a_profile_is_written_as("[default]\nendpoint_url = https://profile.example\n");
+    assert_base("https://profile.example/crashes");
+    setenv("AWS_ENDPOINT_URL", "https://environment.example", 1);
+    assert_base("https://environment.example/crashes");
+    setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true", 1);
+    assert_base("https://ini.example/crashes");
+    unlink(CONFIG);
+}
+
+static void without_tls_only_loopback_is_allowed(void **state)
+{
+    static const char *const own[] = {"http://127.0.0.1:9000", "http://127.255.0.1",
+                                      "http://[::1]:9000", "http://localhost", "http://LOCALHOST"};
+    static const char *const others[] = {"http://minio",
+                                         "http://10.0.0.1",
+                                         "http://0.0.0.0",
+                                         "http://localhost.example",
+                                         "http://127.0.0.1.example",
+                                         "http://[::2]",
+                                         "http://[::ffff:10.0.0.1]"};
+
+    (void)state;
+    settings.allow_http = false;
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        settings.endpoint = own[i];
+        assert_int_equal(resolve(), 0);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        settings.endpoint = others[i];
+        assert_int_equal(resolve(), -EINVAL);
+        assert_non_null(strstr(why, "S3_ALLOW_HTTP"));
+    }
+    settings.endpoint = "https://minio";
+    assert_int_equal(resolve(), 0);
+}
+
+static void a_move_stays_in_its_partition(void **state)
+{
+    static const char *const wrong[] = {"",           "us-east-1",    "cn-north-1",   "eu west",
+                                        "eu.west.1/", "evil.example", "us-iso-east-1"};
+
+    (void)state;
+    setenv("AWS_REGION", "us-east-1", 1);
+    assert_int_equal(resolve(), 0);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(s3_address_move(&address, wrong[i]), -EINVAL);
+    assert_string_equal(address.base, "https://crashes.s3.us-east-1.amazonaws.com");
+    assert_int_equal(s3_address_move(&address, "eu-west-1"), 0);
+    assert_string_equal(address.base, "https://crashes.s3.eu-west-1.amazonaws.com");
+    settings.endpoint = "https://minio";
+    assert_int_equal(resolve(), 0);
+    assert_int_equal(s3_address_move(&address, "eu-west-1"), 0);
+    assert_string_equal(address.base, "https://minio/crashes");
+    assert_string_equal(address.region, "eu-west-1");
+}
+
+static void a_location_is_followed_within_s3_alone(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "https://",
+        "/crashes",
+        "https://crashes.s3",
+        "https://s3.amazonaws.com/crashes",
+        "http://crashes.s3.amazonaws.com",
+        "https://crashes.s3.amazonaws.com.cn",
+        "https://crashes.s3xamazonaws.com",
+        "https://xcrashes.s3.amazonaws.com",
+        "https://crashes.s3evil.amazonaws.com",
+        "https://u:p@crashes.s3.amazonaws.com",
+    };
+
+    (void)state;
+    setenv("AWS_REGION", "eu-west-1", 1);
+    assert_int_equal(resolve(), 0);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(s3_address_follow(&address, wrong[i]), -EINVAL);
+    assert_int_equal(
+        s3_address_follow(&address, "https://crashes.s3-eu-west-1.amazonaws.com/key?x"), 0);
+    assert_string_equal(address.base, "https://crashes.s3-eu-west-1.amazonaws.com");
+    setenv("AWS_USE_FIPS_ENDPOINT", "true", 1);
+    assert_int_equal(resolve(), 0);
+    assert_int_equal(s3_address_follow(&address, "https://crashes.s3.amazonaws.com"), -EINVAL);
 }
 
 static void aws_is_addressed_in_virtual_host_style(void **state)
@@ -214,7 +331,11 @@ int main(void)
 #define ADDRESS_TEST(f) cmocka_unit_test_setup(f, set_up)
     const struct CMUnitTest tests[] = {
         ADDRESS_TEST(the_region_is_looked_for_in_order),
-        ADDRESS_TEST(only_a_custom_endpoint_may_do_without_a_region),
+        ADDRESS_TEST(fips_and_dual_stack_have_hosts_of_their_own),
+        ADDRESS_TEST(a_profiles_endpoint_comes_behind_the_environments),
+        ADDRESS_TEST(without_tls_only_loopback_is_allowed),
+        ADDRESS_TEST(a_move_stays_in_its_partition),
+        ADDRESS_TEST(a_location_is_followed_within_s3_alone),
         ADDRESS_TEST(aws_is_addressed_in_virtual_host_style),
         ADDRESS_TEST(a_bucket_that_is_no_dns_label_goes_into_the_path),
         ADDRESS_TEST(the_endpoint_is_looked_for_in_order),

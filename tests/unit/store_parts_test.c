@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "store/s3_upload.h"
+#include "store/s3_parts.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)

@@ -1,4 +1,4 @@
-/* The AWS profile files' grammar, on texts; and finding credentials, on files. */
+/* The AWS profile files' grammar. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/aws_credentials.h"
 #include "store/aws_profile.h"
 #include "util/cleanup.h"
 #include "util/io.h"
-#include "util/log.h"
 
 static char value[8192];
 
@@ -116,6 +113,20 @@ static void a_value_that_does_not_fit_is_not_cut(void **state)
                      -E2BIG);
 }
 
+static void a_value_with_a_nul_is_none(void **state)
+{
+    static const char text[] = "[a]\nregion=\0\nname=eu\0-west\nlast=x";
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(aws_profile_text_get(text, sizeof(text) - 1, AWS_FILE_CREDENTIALS, "a",
+                                              i ? "region" : "name", value, sizeof(value)),
+                         0);
+    assert_int_equal(aws_profile_text_get(text, sizeof(text) - 1, AWS_FILE_CREDENTIALS, "a", "last",
+                                          value, sizeof(value)),
+                     1);
+}
+
 static void any_bytes_are_read_without_harm(void **state)
 {
     static const char alphabet[] = "[]=#;\n\r \tadefilortu\0\xff";
@@ -134,42 +145,6 @@ static void any_bytes_are_read_without_harm(void **state)
     }
 }
 
-/* Files in a HOME of our own. */
-
-static const char *const variables[] = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CONFIG_FILE",
-    "HOME",
-};
-
-static int set_up(void **state)
-{
-    char *home = strdup("/tmp/profile-test-XXXXXX");
-
-    if (!mkdtemp(home) || chdir(home) < 0 || mkdir(".aws", 0700) < 0)
-        return -1;
-    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-        unsetenv(variables[i]);
-    *state = home;
-    log_max_level = LEVEL_ERROR;
-    return setenv("HOME", home, 1);
-}
-
-static int tear_down(void **state)
-{
-    char command[128];
-    int r;
-
-    snprintf(command, sizeof(command), "rm -rf %s", (char *)*state);
-    r = chdir("/") < 0 ? -1 : system(command);
-    free(*state);
-    return r;
-}
-
 static void write_file(const char *path, const char *text)
 {
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -178,150 +153,51 @@ static void write_file(const char *path, const char *text)
     assert_int_equal(write_text(fd, text), 0);
 }
 
-static char why[1024];
-
-static int find(struct aws_credentials *ret)
+static void any_profile_of_both_files_is_found(void **state)
 {
+    char directory[] = "/tmp/profile-test-XXXXXX";
     _cleanup_aws_profile_ struct aws_profile *profile = NULL;
 
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(chdir(directory), 0);
+    write_file("config", "[profile a]\nx=config\ny=config\n[profile b]\n[c]\n[profile e]\nz =\n"
+                         "  [profile d]\n");
+    write_file("credentials", "[a]\nx=credentials\n");
+    setenv("AWS_CONFIG_FILE", "config", 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "credentials", 1);
     assert_int_equal(aws_profile_load(&profile), 0);
-    return aws_credentials_find(profile, ret, why, sizeof(why));
+    assert_int_equal(aws_profile_find(profile, "a", "x", value, sizeof(value)), 1);
+    assert_string_equal(value, "credentials");
+    assert_int_equal(aws_profile_find(profile, "a", "y", value, sizeof(value)), 1);
+    assert_string_equal(value, "config");
+    assert_int_equal(aws_profile_find(profile, "a", "y", value, 3), -E2BIG);
+    assert_int_equal(aws_profile_find(profile, "b", "x", value, sizeof(value)), 0);
+    assert_true(aws_profile_exists(profile, "a"));
+    assert_true(aws_profile_exists(profile, "b"));
+    assert_false(aws_profile_exists(profile, "c")); /* not as config writes it */
+    assert_false(aws_profile_exists(profile, "d")); /* part of z */
+    assert_int_equal(unlink("config"), 0);
+    assert_int_equal(unlink("credentials"), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(rmdir(directory), 0);
 }
 
-#define BOTH(id) "aws_access_key_id=" id "\naws_secret_access_key=s-" id "\n"
-
-static void assert_found(const char *id, const char *secret, const char *token)
-{
-    struct aws_credentials found;
-
-    assert_int_equal(find(&found), 0);
-    assert_string_equal(found.access_key_id, id);
-    assert_string_equal(found.secret_access_key, secret);
-    assert_string_equal(found.session_token, token);
-    assert_null(strstr(found.place, secret));
-    aws_credentials_wipe(&found);
-    assert_string_equal(found.secret_access_key, "");
-}
-
-static void the_environment_goes_before_the_files(void **state)
+static void a_setting_is_the_environments_before_the_profiles(void **state)
 {
     (void)state;
-    write_file(".aws/credentials", "[default]\n" BOTH("file") "aws_session_token=file\n");
-    assert_found("file", "s-file", "file");
-    setenv("AWS_ACCESS_KEY_ID", "env", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s-env", 1);
-    assert_found("env", "s-env", ""); /* and nothing of the file is mixed in */
-    setenv("AWS_SESSION_TOKEN", "token", 1);
-    assert_found("env", "s-env", "token");
-    setenv("AWS_ACCESS_KEY_ID", "", 1);
-    assert_found("file", "s-file", "file");
-}
-
-static void the_credentials_file_goes_before_the_config_file(void **state)
-{
-    (void)state;
-    write_file(".aws/config", "[default]\n" BOTH("conf") "[profile p]\n" BOTH("p-conf"));
-    assert_found("conf", "s-conf", "");
-    write_file(".aws/credentials", "[default]\n" BOTH("cred"));
-    assert_found("cred", "s-cred", "");
-    setenv("AWS_PROFILE", "p", 1);
-    assert_found("p-conf", "s-p-conf", "");
-}
-
-static void the_files_are_where_the_environment_says(void **state)
-{
-    struct aws_credentials found;
-
-    (void)state;
-    write_file(".aws/credentials", "[default]\n" BOTH("home"));
-    write_file("elsewhere", "[default]\n" BOTH("elsewhere"));
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "~/elsewhere", 1);
-    assert_found("elsewhere", "s-elsewhere", "");
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", 1);
-    assert_int_equal(find(&found), -ENOKEY);
-
-    unsetenv("HOME");
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "elsewhere", 1);
-    assert_found("elsewhere", "s-elsewhere", "");
-    unsetenv("AWS_SHARED_CREDENTIALS_FILE");
-    assert_int_equal(find(&found), -ENOKEY);
-}
-
-static void the_place_is_told_where_they_were_found(void **state)
-{
-    struct aws_credentials found;
-
-    (void)state;
-    write_file("keys", "[deep]\n" BOTH("file"));
-    setenv("AWS_PROFILE", "deep", 1);
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "keys", 1);
-    assert_int_equal(find(&found), 0);
-    assert_string_equal(found.place, "profile deep of keys");
-    setenv("AWS_ACCESS_KEY_ID", "env", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s-env", 1);
-    assert_int_equal(find(&found), 0);
-    assert_string_equal(found.place, "the environment");
-}
-
-static void what_is_missing_is_told_with_the_places(void **state)
-{
-    struct aws_credentials found;
-
-    (void)state;
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/keys", 1);
-    assert_int_equal(find(&found), -ENOKEY);
-    assert_non_null(strstr(why, "AWS_ACCESS_KEY_ID is not set"));
-    assert_non_null(strstr(why, "/nonexistent/keys (No such file or directory)"));
-    assert_string_equal(found.place, "");
-}
-
-static void half_a_key_is_an_error(void **state)
-{
-    struct aws_credentials found;
-
-    (void)state;
-    write_file(".aws/credentials", "[default]\naws_access_key_id=x\n");
-    assert_int_equal(find(&found), -EINVAL);
-    setenv("AWS_ACCESS_KEY_ID", "env", 1);
-    assert_int_equal(find(&found), -EINVAL);
-}
-
-static void a_value_that_would_break_a_header_is_refused(void **state)
-{
-    struct aws_credentials found;
-    char long_value[8300];
-
-    (void)state;
-    setenv("AWS_ACCESS_KEY_ID", "env", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "secret\n", 1);
-    assert_int_equal(find(&found), -EINVAL);
-    assert_string_equal(found.secret_access_key, ""); /* nothing is left behind */
-
-    setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
-    memset(long_value, 'T', sizeof(long_value) - 1);
-    long_value[sizeof(long_value) - 1] = '\0';
-    setenv("AWS_SESSION_TOKEN", long_value, 1);
-    assert_int_equal(find(&found), -EINVAL);
-    assert_string_equal(found.secret_access_key, "");
-}
-
-static void a_file_that_never_ends_or_is_no_file_is_survived(void **state)
-{
-    struct aws_credentials found;
-
-    (void)state;
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/zero", 1);
-    assert_int_equal(find(&found), -ENOKEY);
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "/", 1);
-    assert_int_equal(find(&found), -ENOKEY);
-    assert_int_equal(mkfifo("fifo", 0600), 0);
-    setenv("AWS_SHARED_CREDENTIALS_FILE", "fifo", 1);
-    assert_int_equal(find(&found), -ENOKEY);
+    setenv("AWS_TEST", "value", 1);
+    assert_int_equal(aws_setting(NULL, "AWS_TEST", "test", value, sizeof(value)), 1);
+    assert_string_equal(value, "value");
+    assert_int_equal(aws_setting(NULL, "AWS_TEST", "test", value, 5), -E2BIG);
+    assert_string_equal(value, "");
+    setenv("AWS_TEST", "", 1);
+    assert_int_equal(aws_setting(NULL, "AWS_TEST", "test", value, sizeof(value)), 0);
+    unsetenv("AWS_TEST");
 }
 
 int main(void)
 {
-#define FILE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_value_is_found_in_its_profile),
         cmocka_unit_test(config_writes_profile_before_the_name_except_for_default),
@@ -330,15 +206,10 @@ int main(void)
         cmocka_unit_test(nested_settings_are_not_the_profiles_own),
         cmocka_unit_test(a_token_of_4_kib_is_whole),
         cmocka_unit_test(a_value_that_does_not_fit_is_not_cut),
+        cmocka_unit_test(a_value_with_a_nul_is_none),
         cmocka_unit_test(any_bytes_are_read_without_harm),
-        FILE_TEST(the_environment_goes_before_the_files),
-        FILE_TEST(the_credentials_file_goes_before_the_config_file),
-        FILE_TEST(the_files_are_where_the_environment_says),
-        FILE_TEST(the_place_is_told_where_they_were_found),
-        FILE_TEST(what_is_missing_is_told_with_the_places),
-        FILE_TEST(half_a_key_is_an_error),
-        FILE_TEST(a_value_that_would_break_a_header_is_refused),
-        FILE_TEST(a_file_that_never_ends_or_is_no_file_is_survived),
+        cmocka_unit_test(any_profile_of_both_files_is_found),
+        cmocka_unit_test(a_setting_is_the_environments_before_the_profiles),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

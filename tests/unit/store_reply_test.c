@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,10 +17,25 @@
 #define XML "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 
 static struct s3_reply reply;
+static struct s3_part parts[4];
+static size_t n_parts;
 
 static int parse(const char *text)
 {
-    return s3_reply_parse(text, strlen(text), &reply);
+    return s3_reply_parse(text, strlen(text), NULL, NULL, &reply);
+}
+
+static void on_part(void *context, const struct s3_part *part)
+{
+    (void)context;
+    if (n_parts < sizeof(parts) / sizeof(parts[0]))
+        parts[n_parts++] = *part;
+}
+
+static int parse_parts(const char *text)
+{
+    n_parts = 0;
+    return s3_reply_parse(text, strlen(text), on_part, NULL, &reply);
 }
 
 static void assert_empty(void)
@@ -52,6 +69,57 @@ static void an_upload_id_is_read_as_written(void **state)
                      0);
     assert_string_equal(reply.root, "InitiateMultipartUploadResult");
     assert_string_equal(reply.upload_id, "a<b \xc3\xa9");
+}
+
+static void the_parts_of_an_upload_are_read(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        parse_parts(XML "<ListPartsResult><ChecksumAlgorithm>CRC32C</ChecksumAlgorithm>"
+                        "<PartNumberMarker>0</PartNumberMarker><IsTruncated>true</IsTruncated>"
+                        "<NextPartNumberMarker>7</NextPartNumberMarker><Part><ETag>&quot;a&quot;"
+                        "</ETag><PartNumber>2</PartNumber><Size>5242880</Size><ChecksumCRC32C>"
+                        "yZRlqg==</ChecksumCRC32C></Part><Part><PartNumber>7</PartNumber>"
+                        "<Size>18446744073709551615</Size></Part></ListPartsResult>"),
+        0);
+    assert_string_equal(reply.checksum_algorithm, "CRC32C");
+    assert_string_equal(reply.is_truncated, "true");
+    assert_string_equal(reply.etag, "");
+    assert_string_equal(reply.checksum, "");
+    assert_int_equal(n_parts, 2);
+    assert_int_equal(parts[0].number, 2);
+    assert_int_equal(parts[0].size, 5242880);
+    assert_string_equal(parts[0].etag, "\"a\"");
+    assert_string_equal(parts[0].checksum, "yZRlqg==");
+    assert_int_equal(parts[1].number, 7);
+    assert_int_equal(parts[1].size, UINT64_MAX);
+    assert_string_equal(parts[1].etag, "");
+}
+
+static void a_part_without_a_number_or_size_is_refused(void **state)
+{
+    static const char *const wrong[] = {
+        "<PartNumber>1</PartNumber>",
+        "<Size>1</Size>",
+        "<PartNumber>-1</PartNumber><Size>1</Size>",
+        "<PartNumber> 1</PartNumber><Size>1</Size>",
+        "<PartNumber>1x</PartNumber><Size>1</Size>",
+        "<PartNumber>4294967296</PartNumber><Size>1</Size>",
+        "<PartNumber>1</PartNumber><Size>18446744073709551616</Size>",
+        "<PartNumber>1</PartNumber><Size>0x1</Size>",
+        "<PartNumber>00000000000000001</PartNumber><Size>1</Size>",
+        "<Inner><PartNumber>1</PartNumber><Size>1</Size></Inner>",
+    };
+    char text[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        snprintf(text, sizeof(text), "<L><Part>%s</Part></L>", wrong[i]);
+        assert_int_equal(parse_parts(text), -EBADMSG);
+        assert_int_equal(n_parts, 0);
+        assert_empty();
+    }
+    assert_int_equal(parse("<L><Part/></L>"), 0);
 }
 
 static void only_direct_children_of_the_root_count(void **state)
@@ -89,8 +157,8 @@ static void what_is_no_document_leaves_nothing(void **state)
         assert_int_equal(parse(wrong[i]), -EBADMSG);
         assert_empty();
     }
-    assert_int_equal(s3_reply_parse("<a/>\0", 5, &reply), -EBADMSG);
-    assert_int_equal(s3_reply_parse("\0<a/>", 5, &reply), -EBADMSG);
+    assert_int_equal(s3_reply_parse("<a/>\0", 5, NULL, NULL, &reply), -EBADMSG);
+    assert_int_equal(s3_reply_parse("\0<a/>", 5, NULL, NULL, &reply), -EBADMSG);
 }
 
 static void a_document_type_is_refused(void **state)
@@ -114,8 +182,8 @@ static void depth_and_size_are_bounded(void **state)
     memset(text, ' ', sizeof(text));
     memcpy(text, "<a>", 3);
     memcpy(text + sizeof(text) - 5, "</a>", 4);
-    assert_int_equal(s3_reply_parse(text, sizeof(text) - 1, &reply), 0);
-    assert_int_equal(s3_reply_parse(text, sizeof(text), &reply), -EBADMSG);
+    assert_int_equal(s3_reply_parse(text, sizeof(text) - 1, NULL, NULL, &reply), 0);
+    assert_int_equal(s3_reply_parse(text, sizeof(text), NULL, NULL, &reply), -EBADMSG);
 }
 
 /* <Error><NAME>"é" times n</NAME></Error> */
@@ -145,7 +213,8 @@ static void a_message_is_cut_at_a_character_and_an_id_never(void **state)
 static void any_damage_is_read_without_harm(void **state)
 {
     static const char whole[] = XML "<Error><Code>SlowDown</Code><Message>a&lt;b</Message>"
-                                    "<UploadId>x</UploadId></Error>";
+                                    "<Part><PartNumber>1</PartNumber><Size>2</Size><ETag>x</ETag>"
+                                    "</Part><UploadId>x</UploadId></Error>";
     unsigned seed = 1;
 
     (void)state;
@@ -157,7 +226,8 @@ static void any_damage_is_read_without_harm(void **state)
         for (int i = 0; i < 3 && size > 0; i++)
             exact[(size_t)rand_r(&seed) % size] = (char)rand_r(&seed);
         exact = realloc(exact, size > 0 ? size : 1);
-        s3_reply_parse(exact, size, &reply);
+        n_parts = 0;
+        s3_reply_parse(exact, size, on_part, NULL, &reply);
         free(exact);
     }
 }
@@ -185,11 +255,15 @@ static void a_reply_means_an_errno_and_a_mend(void **state)
 
     s3_failure_of_reply(301, &reply, "eu-west-1", &failure);
     assert_int_equal(failure.error, -EINVAL);
+    assert_true(failure.is_elsewhere);
+    assert_string_equal(failure.code, "");
     assert_string_equal(failure.words, "HTTP status 301; set AWS_REGION to eu-west-1");
 
     assert_int_equal(parse("<Error><Code>SlowDown</Code></Error>"), 0);
     s3_failure_of_reply(503, &reply, "", &failure);
     assert_true(failure.transient);
+    assert_false(failure.is_elsewhere);
+    assert_string_equal(failure.code, "SlowDown");
     assert_string_equal(failure.words, "SlowDown (503)");
 
     memset(&reply, 0, sizeof(reply));
@@ -203,6 +277,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_error_is_read),
         cmocka_unit_test(an_upload_id_is_read_as_written),
+        cmocka_unit_test(the_parts_of_an_upload_are_read),
+        cmocka_unit_test(a_part_without_a_number_or_size_is_refused),
         cmocka_unit_test(only_direct_children_of_the_root_count),
         cmocka_unit_test(white_space_before_the_document_is_passed_over),
         cmocka_unit_test(what_is_no_document_leaves_nothing),

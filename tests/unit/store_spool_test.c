@@ -1,103 +1,9 @@
 /* The spool directory, in a directory of its own per test. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "store/spool.h"
-#include "util/cleanup.h"
-#include "util/digest.h"
-#include "util/io.h"
-
-#define ID "fluent-bit_2026-11-21T093000_host_run"
-
-struct dir {
-    char path[64];
-    struct spool *spool;
-};
-
-static int set_up(void **state)
-{
-    struct dir *dir = calloc(1, sizeof(*dir));
-
-    strcpy(dir->path, "/tmp/spool-test-XXXXXX");
-    if (!mkdtemp(dir->path) || spool_open(dir->path, &dir->spool) < 0)
-        return -1;
-    *state = dir;
-    return chdir(dir->path);
-}
-
-static int tear_down(void **state)
-{
-    struct dir *dir = *state;
-    char command[128];
-    int r;
-
-    spool_close(dir->spool);
-    snprintf(command, sizeof(command), "rm -rf %s", dir->path);
-    r = chdir("/") < 0 ? -1 : system(command);
-    free(dir);
-    return r;
-}
-
-static struct spool *spool_of(void **state)
-{
-    return ((struct dir *)*state)->spool;
-}
-
-static void make_file(const char *name, const char *text)
-{
-    _cleanup_close_ int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write_text(fd, text), 0);
-}
-
-static void assert_holds(const char *name, const char *text)
-{
-    char found[256];
-
-    assert_int_equal(read_text_at(AT_FDCWD, name, found, sizeof(found)), strlen(text));
-    assert_string_equal(found, text);
-}
-
-static void assert_absent(const char *name)
-{
-    struct stat file;
-
-    assert_int_equal(lstat(name, &file), -1);
-    assert_int_equal(errno, ENOENT);
-}
-
-/* Writes one whole artifact; returns what failed first. */
-static int write_artifact(struct spool *spool, const char *name, const char *text)
-{
-    _cleanup_sink_ struct sink *sink = NULL;
-    char hash[65], expected[65];
-    int r = spool_sink(spool, name, &sink);
-
-    if (r == 0)
-        r = sink_write(sink, text, strlen(text));
-    if (r == 0)
-        r = sink_commit(sink, hash);
-    if (r < 0)
-        return r;
-    assert_int_equal(sha256_hex(text, strlen(text), expected), 0);
-    assert_string_equal(hash, expected);
-    return 0;
-}
+#include "store_spool_testing.h"
 
 static void a_missing_directory_is_made_for_the_owner_alone(void **state)
 {
@@ -375,6 +281,48 @@ static void a_full_disk_is_told_and_leaves_nothing(void **state)
     assert_int_equal(umount("small"), 0);
 }
 
+static void what_did_not_fit_is_taken_back_and_written_where_there_is_room(void **state)
+{
+    struct spool *spool = spool_on_tmpfs("size=64k");
+    static char data[48 * 1024];
+    struct sink *sink;
+    struct stat file;
+    char hash[65];
+
+    (void)state;
+    memset(data, 'x', sizeof(data));
+    assert_int_equal(spool_sink(spool, "a", &sink), 0);
+    assert_int_equal(sink_write(sink, data, sizeof(data)), 0);
+    assert_int_equal(sink_write(sink, data, sizeof(data)), -ENOSPC);
+    assert_int_equal(spool_sink_undo(sink), 0);
+    assert_int_equal(stat("small/a.part", &file), 0);
+    assert_int_equal(file.st_size, sizeof(data));
+    assert_int_equal(mount("none", "small", "none", MS_REMOUNT, "size=256k"), 0);
+    assert_int_equal(sink->ops->write(sink, data, sizeof(data)), 0);
+    assert_int_equal(sink_commit(sink, hash), 0);
+    sink_close(sink);
+    assert_int_equal(stat("small/a", &file), 0);
+    assert_int_equal(file.st_size, 2 * sizeof(data));
+    spool_close(spool);
+    assert_int_equal(umount("small"), 0);
+}
+
+static void a_part_that_is_to_stay_stays(void **state)
+{
+    struct spool *spool = spool_of(state);
+    struct sink *sink;
+
+    assert_int_equal(spool_claim(spool, ID), 0);
+    assert_int_equal(spool_sink(spool, ID ".crash.json", &sink), 0);
+    assert_int_equal(sink_write(sink, "early", 5), 0);
+    spool_sink_keep(sink);
+    sink_close(sink);
+    spool_release(spool, ID);
+    assert_holds(ID ".crash.json.part", "early");
+    assert_present(JOURNAL);
+    assert_int_equal(spool_adopt(spool, ID), 0); /* and is adopted with it */
+}
+
 static void a_read_only_directory_is_told(void **state)
 {
     struct spool *spool = spool_on_tmpfs("size=64k"), *missing;
@@ -428,7 +376,6 @@ static void what_was_never_claimed_is_not_abandoned(void **state)
 
 int main(void)
 {
-#define SPOOL_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         SPOOL_TEST(a_missing_directory_is_made_for_the_owner_alone),
         SPOOL_TEST(nothing_above_the_directory_is_made),
@@ -447,6 +394,8 @@ int main(void)
         SPOOL_TEST(an_artifact_is_read_back),
         SPOOL_TEST(what_is_not_one_plain_file_is_not_read),
         SPOOL_TEST(a_full_disk_is_told_and_leaves_nothing),
+        SPOOL_TEST(what_did_not_fit_is_taken_back_and_written_where_there_is_room),
+        SPOOL_TEST(a_part_that_is_to_stay_stays),
         SPOOL_TEST(a_read_only_directory_is_told),
         SPOOL_TEST(what_a_killed_process_left_of_a_bundle_is_removed),
         SPOOL_TEST(a_bundle_that_is_whole_outlives_whoever_made_it),
