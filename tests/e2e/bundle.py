@@ -76,6 +76,7 @@ def whole_bundle(directory):
     found = bundles(directory)
     assert len(found) == 1 and found[0].suffixes == SUFFIXES, list(directory.iterdir())
     assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in directory.iterdir())
-    assert len(list(directory.iterdir())) == len(SUFFIXES)
+    journal = f".{found[0].id}.journal"
+    assert {p.name for p in directory.iterdir()} == {journal, *(found[0].id + s for s in SUFFIXES)}
     assert found[0].account["complete"] is True
     return found[0]

@@ -5,23 +5,17 @@ StrictS3 is ours: it lets nothing pass that Amazon S3 would not, and misbehaves 
 also an HTTP proxy, so that requests for Amazon's own host names end here.
 """
 
-import dataclasses
 import datetime
+import functools
 import hashlib
-import http.server
 import os
 import pathlib
 import re
 import shutil
-import socket
-import ssl
-import struct
 import subprocess
 import threading
-import time
 import urllib.parse
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 import boto3
@@ -29,6 +23,10 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.config
 import botocore.credentials
+
+from s3_checksums import CHECKSUMS, base64_of, decoded
+from s3_http import (Authority, Fault, Handler, Refusal, Server, answer, blackhole,  # noqa: F401
+                     error, lose_reply, redirect_to, reset, stall)
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 NODE_MODULES = pathlib.Path(os.environ.get("COREINIT_NODE_MODULES", TESTS / "node_modules"))
@@ -95,208 +93,21 @@ class S3rver:
         return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
 
-class Authority:
-    """A certificate authority of our own, and one server certificate by it."""
-
-    def __init__(self, directory, names):
-        directory.mkdir(exist_ok=True)
-        self.file = directory / "ca.pem"
-        self.certificate, self.key = directory / "server.pem", directory / "server.key"
-        subject_names = ",".join(
-            ("IP:" if name[0].isdigit() else "DNS:") + name for name in names)
-
-        def openssl(*arguments):
-            subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=CA",
-                "-keyout", directory / "ca.key", "-out", self.file,
-                "-addext", "keyUsage=keyCertSign")
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=server",
-                "-keyout", self.key, "-out", directory / "server.csr")
-        extensions = directory / "server.ext"
-        extensions.write_text(f"subjectAltName={subject_names}\n")
-        openssl("x509", "-req", "-days", "2", "-in", directory / "server.csr", "-CA", self.file,
-                "-CAkey", directory / "ca.key", "-CAcreateserial", "-extfile", extensions,
-                "-out", self.certificate)
-
-    @property
-    def context(self):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
-        return context
-
-
-class Refusal(Exception):
-    """An S3 error."""
-
-    def __init__(self, status, code, message="", **more):
-        super().__init__(code)
-        self.status, self.code, self.message, self.more = status, code, message, more
-
-    @property
-    def xml(self):
-        more = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in self.more.items())
-        return (f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{self.code}</Code>'
-                f"<Message>{escape(self.message)}</Message>{more}"
-                "<RequestId>0123456789ABCDEF</RequestId></Error>").encode()
-
-
-@dataclasses.dataclass
-class Request:
-    """One request as it came in."""
-
-    method: str
-    target: str  # as on the request line
-    host: str
-    path: str  # raw, percent-encoded
-    query: dict
-    headers: dict  # lower-case names
-    proxied: bool
-    status: int = 0  # of our reply
-
-    @property
-    def action(self):
-        """The S3 API's name for it."""
-        if self.method == "POST":
-            return "CreateMultipartUpload" if "uploads" in self.query else "CompleteMultipartUpload"
-        if self.method == "DELETE":
-            return "AbortMultipartUpload" if "uploadId" in self.query else "DeleteObject"
-        return "UploadPart" if "uploadId" in self.query else "PutObject"
-
-
-@dataclasses.dataclass
-class Fault:
-    """Misbehaves @times times in requests of one action (any, where None).
-
-    @do(handler) either answers by itself and returns True, or returns False to go on as usual;
-    it is called before the body is read.
-    """
-
-    do: Callable
-    action: str | None = None
-    times: int = 1
-
-
-def answer(status, body=b"", headers=None):
-    """A fault that reads the body and gives this answer."""
-
-    def do(handler):
-        handler.read_body()
-        handler.answer(status, body, headers)
-        return True
-
-    return do
-
-
-def error(status, code, message="", **more):
-    return answer(status, Refusal(status, code, message, **more).xml)
-
-
-def reset(after=0):
-    """A fault that reads @after bytes of the body and resets the connection."""
-
-    def do(handler):
-        handler.rfile.read(after)
-        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        handler.connection.close()
-        handler.close_connection = True
-        return True
-
-    return do
-
-
-def stall(seconds):
-    """A fault that reads nothing and says nothing for a while."""
-
-    def do(handler):
-        handler.server.s3.stopping.wait(seconds)
-        handler.close_connection = True
-        return True
-
-    return do
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def s3(self):
-        return self.server.s3
-
-    def log_message(self, *_):
-        pass
-
-    def handle_expect_100(self):
-        return True  # answered in read_body(): a refusal must not wait for the body
-
-    def do_CONNECT(self):
-        """A proxy's tunnel, at whose other end we are too."""
-        self.s3.tunnels.append(self.path)
-        self.send_response_only(200, "Connection Established")
-        self.end_headers()
-        self.connection = self.s3.authority.context.wrap_socket(self.connection, server_side=True)
-        self.rfile = self.connection.makefile("rb", -1)
-        self.wfile = self.connection.makefile("wb", 0)
-        self.close_connection = False
-
-    def do_PUT(self):
-        self.body = None
-        target = urllib.parse.urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers.get("host", ""), target.path,
-                          dict(urllib.parse.parse_qsl(target.query, keep_blank_values=True)),
-                          headers, proxied=bool(target.scheme))
-        self.raw_query = target.query
-        self.request_line = request
-        self.s3.requests.append(request)
-        fault = self.s3.take_fault(request.action)
-        if fault and fault.do(self):
-            return
-        try:
-            self.answer(*self.s3.handle(self, request))
-        except Refusal as refusal:
-            self.answer(refusal.status, refusal.xml)
-        if self.s3.closes_silently:
-            self.close_connection = True
-
-    do_POST = do_DELETE = do_PUT
-
-    def read_body(self):
-        if self.body is None:
-            if self.headers.get("Expect", "").lower() == "100-continue":
-                self.send_response_only(100)
-                self.end_headers()
-            self.body = self.rfile.read(int(self.headers["Content-Length"]))
-        return self.body
-
-    def answer(self, status, body=b"", headers=None):
-        self.request_line.status = status
-        if self.body is None and int(self.headers.get("Content-Length", 0)) > 0:
-            self.close_connection = True  # the body's bytes may still come
-        self.send_response_only(status)
-        for name, value in {"Date": self.date_time_string(), **(headers or {})}.items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(body)))
-        if self.close_connection and not self.s3.closes_silently:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(body)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass  # clients hang up
-
-
 class StrictS3:
     """A running strict server with one bucket: `with StrictS3(tmp_path) as s3: …`.
 
     @token  a session token that every request must carry
     @tls    names that the server's certificate holds, for an https endpoint
+
+    What can be set while it runs:
+    algorithms      kinds of checksums that it knows
+    refuses         whether it says so of others; else it takes no notice of them
+    owner           the bucket's account
+    requester_pays  whether requests must agree to that
+    clock           seconds that its clock is ahead
+    expired         session tokens that have expired
+    lies            actions whose next replies tell a wrong checksum, and how many
+    page            how many parts it lists at once, at most
     """
 
     access_key_id = "AKIDEXAMPLE"
@@ -307,8 +118,13 @@ class StrictS3:
         self.authority = Authority(tmp_path / "tls", tls) if tls else None
         self.requests, self.tunnels, self.faults = [], [], []
         self.objects, self.uploads, self.aborted = {}, {}, []
+        self.about = {}  # of each object and upload id: what is known besides its bytes
+        self.algorithms, self.refuses = set(CHECKSUMS), True
+        self.owner, self.requester_pays = "111122223333", False
+        self.clock, self.expired, self.lies, self.page = 0, set(), {}, 1000
         self.closes_silently = False
         self.padding = b""  # sent before CompleteMultipartUpload's reply
+        self.silent_complete = False  # which tells no checksum then
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -361,6 +177,22 @@ class StrictS3:
     def actions(self):
         return [request.action for request in self.requests]
 
+    def now(self):
+        return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.clock)
+
+    @functools.cached_property
+    def client(self):
+        """boto3's, to look at what has arrived."""
+        return boto3.client(
+            "s3", endpoint_url=self.url, region_name=self.region,
+            aws_access_key_id=self.access_key_id, aws_secret_access_key=self.secret_access_key,
+            aws_session_token=self.token,
+            verify=str(self.authority.file) if self.authority else None,
+            config=botocore.config.Config(s3={"addressing_style": "path"}, proxies={}))
+
+    def read(self, key):
+        return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
     def fail(self, do, action=None, times=1):
         self.faults.append(Fault(do, action, times))
 
@@ -381,15 +213,26 @@ class StrictS3:
         body = handler.read_body()
         if hashlib.sha256(body).hexdigest() != request.headers["x-amz-content-sha256"]:
             raise Refusal(400, "XAmzContentSHA256Mismatch", "The provided hash does not match.")
+        if request.headers.get("content-md5", base64_of(hashlib.md5(body).digest())) != base64_of(
+                hashlib.md5(body).digest()):
+            raise Refusal(400, "BadDigest", "The Content-MD5 you specified did not match.")
+        if request.headers.get("x-amz-expected-bucket-owner", self.owner) != self.owner:
+            raise Refusal(403, "AccessDenied", "Access Denied")
+        if self.requester_pays and request.headers.get("x-amz-request-payer") != "requester":
+            raise Refusal(403, "AccessDenied", "Access Denied")
         with self.lock:
             return getattr(self, request.action)(request, key, body)
 
     def resolve(self, request):
         """Bucket and key, of either style. Returns the key."""
         path = urllib.parse.unquote(request.path, errors="strict")
-        host = request.host.partition(":")[0]
-        if host == f"{self.bucket}.s3.{self.region}.amazonaws.com":
-            return path[1:]
+        match = re.fullmatch(r"(?:(.+)\.)?s3(?:-fips)?(?:\.dualstack)?[.-]([a-z0-9-]+)"
+                             r"\.amazonaws\.com", request.host)
+        if match and match[2] != self.region:
+            raise Refusal(301, "PermanentRedirect", "Please send all future requests elsewhere.",
+                          {"x-amz-bucket-region": self.region}, Bucket=self.bucket)
+        if match and match[1]:
+            path = f"/{match[1]}{path}"
         bucket, _, key = path[1:].partition("/")
         if bucket != self.bucket:
             raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
@@ -404,6 +247,8 @@ class StrictS3:
         if not match:
             raise Refusal(403, "AccessDenied", "Access Denied")
         access_key_id, date, region, signed_headers, signature = match.groups()
+        if headers.get("x-amz-security-token") in self.expired:
+            raise Refusal(400, "ExpiredToken", "The provided token has expired.")
         if access_key_id != self.access_key_id:
             raise Refusal(403, "InvalidAccessKeyId", "The key does not exist in our records.")
         if region != self.region:
@@ -414,11 +259,11 @@ class StrictS3:
             raise Refusal(400, "InvalidToken", "The provided token is malformed.")
         signed = signed_headers.split(";")
         must = [name for name in headers
-                if name in ("host", "content-type") or name.startswith("x-amz-")]
-        if signed != sorted(signed) or set(signed) != set(must):
+                if name in ("host", "content-type", "content-md5") or name.startswith("x-amz-")]
+        if signed != sorted(signed) or not set(must) <= set(signed) <= set(headers):
             raise Refusal(403, "AccessDenied", f"signed {signed} of {must}")
-        when = datetime.datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
-        if (abs((datetime.datetime.utcnow() - when).total_seconds()) > 900
+        when = datetime.datetime.strptime(headers["x-amz-date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+        if (abs((self.now() - when).total_seconds()) > 900
                 or date != headers["x-amz-date"][:8]):
             raise Refusal(403, "RequestTimeTooSkewed", "The difference is too large.")
         if signature != self.sign(request, raw_query, signed):
@@ -441,73 +286,209 @@ class StrictS3:
         text = auth.string_to_sign(again, auth.canonical_request(again))
         return auth.signature(text, again)
 
+    # Checksums.
+
+    def algorithm_of(self, name):
+        """The kind of checksum that a request names, or None."""
+        if not name or name in self.algorithms:
+            return name
+        if self.refuses:
+            raise Refusal(400, "InvalidRequest", "Checksum algorithm provided is unsupported.")
+        return None
+
+    def verify(self, request, body):
+        """Returns the kind of the checksum that a body came with, or None; and its value."""
+        for name in request.headers:
+            match = re.fullmatch("x-amz-checksum-(crc.+)", name)
+            if match and self.algorithm_of(match[1].upper()):
+                value = base64_of(CHECKSUMS[match[1].upper()](body))
+                if request.headers[name] != value:
+                    raise Refusal(400, "BadDigest", f"The {match[1]} did not match.")
+                return match[1].upper(), value
+        return None, None
+
+    def told(self, request, checksum):
+        """A checksum as a reply tells it."""
+        if checksum and self.lies.get(request.action, 0) > 0:
+            self.lies[request.action] -= 1
+            return base64_of(bytes(len(decoded(checksum.partition("-")[0]))))
+        return checksum
+
+    def told_headers(self, request, algorithm, checksum):
+        return {f"x-amz-checksum-{algorithm.lower()}": self.told(request, checksum)
+                } if algorithm else {}
+
     # What it does.
 
+    ABOUT = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
+             "x-amz-storage-class", "x-amz-tagging", "x-amz-meta-crash-id")
+
+    def about_new(self, request):
+        """What the headers say of an object."""
+        about = {name: request.headers[name] for name in self.ABOUT if name in request.headers}
+        if (not about.get("x-amz-server-side-encryption", "aws:kms").startswith("aws:kms")
+                and "x-amz-server-side-encryption-aws-kms-key-id" in about):
+            raise Refusal(400, "InvalidArgument", "A key id needs aws:kms.")
+        return about
+
+    def about_headers(self, about):
+        return {name: value for name, value in about.items() if name != "x-amz-tagging"}
+
+    def encryption(self, about):
+        return {name: value for name, value in about.items() if name in self.ABOUT[:2]}
+
+    def md5(self, about, body):
+        """An ETag, which is no MD5 where a key encrypts."""
+        salt = b"key" if about.get("x-amz-server-side-encryption", "")[:7] == "aws:kms" else b""
+        return hashlib.md5(salt + body).hexdigest()
+
     def PutObject(self, request, key, body):
+        about = self.about_new(request)
+        algorithm, checksum = self.verify(request, body)
+        etag = f'"{self.md5(about, body)}"'
         self.objects[key] = body
-        return 200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}
+        self.about[key] = {**about, "etag": etag, "algorithm": algorithm, "checksum": checksum}
+        if self.lies.get(request.action, 0) > 0 and not algorithm:
+            self.lies[request.action] -= 1
+            etag = f'"{0:032x}"'
+        return 200, b"", {"ETag": etag, **self.told_headers(request, algorithm, checksum),
+                          **self.about_headers(about)}
+
+    def found(self, request, key):
+        if key not in self.objects:
+            raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+        about = self.about[key]
+        with_checksum = request.headers.get("x-amz-checksum-mode") == "ENABLED"
+        shown = {name: about[name] for name in self.ABOUT if name in about}
+        return {"ETag": about["etag"], "Content-Length": str(len(self.objects[key])),
+                **self.about_headers(shown),
+                **(self.told_headers(request, about["algorithm"], about["checksum"])
+                   if with_checksum else {})}
+
+    def HeadObject(self, request, key, body):
+        return 200, b"", self.found(request, key)
+
+    def GetObject(self, request, key, body):
+        if "tagging" in request.query:
+            return 200, self.tagging(key), {}
+        return 200, self.objects.get(key, b""), self.found(request, key)
+
+    def tagging(self, key):
+        tags = urllib.parse.parse_qsl(self.about[key].get("x-amz-tagging", ""))
+        return ("<Tagging><TagSet>" + "".join(
+            f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>"
+            for name, value in tags) + "</TagSet></Tagging>").encode()
 
     def DeleteObject(self, request, key, body):
         self.objects.pop(key, None)
         return 204, b"", {}
 
     def CreateMultipartUpload(self, request, key, body):
-        upload_id = f"id {len(self.uploads)}/=&%<~.é"
+        about = self.about_new(request)
+        algorithm = self.algorithm_of(request.headers.get("x-amz-checksum-algorithm"))
+        kind = request.headers.get("x-amz-checksum-type",
+                                   "FULL_OBJECT" if algorithm == "CRC64NVME" else "COMPOSITE")
+        if algorithm == "CRC64NVME" and kind != "FULL_OBJECT":
+            raise Refusal(400, "InvalidRequest", "CRC64NVME is of full objects.")
+        upload_id = f"id {len(self.about)}/=&%<~.é"
         self.uploads[upload_id] = (key, {})
+        self.about[upload_id] = {**about, "algorithm": algorithm, "kind": kind}
         return 200, (f'<?xml version="1.0" encoding="UTF-8"?>\n'
                      f'<InitiateMultipartUploadResult xmlns="{XMLNS}"><Bucket>{self.bucket}'
                      f"</Bucket><Key>{escape(key)}</Key><UploadId>{escape(upload_id)}</UploadId>"
-                     "</InitiateMultipartUploadResult>").encode(), {}
+                     "</InitiateMultipartUploadResult>").encode(), {
+                         **({"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind}
+                            if algorithm else {}), **self.about_headers(about)}
 
     def upload_of(self, request, key):
         upload = self.uploads.get(request.query["uploadId"])
         if not upload or upload[0] != key:
             raise Refusal(404, "NoSuchUpload", "The specified upload does not exist.")
-        return upload[1]
+        return upload[1], self.about[request.query["uploadId"]]
 
     def UploadPart(self, request, key, body):
         number = int(request.query["partNumber"])
         if not 1 <= number <= 10000:
             raise Refusal(400, "InvalidArgument", "Part number must be 1 to 10000.")
-        etag = f'"{hashlib.md5(body).hexdigest()}&{number}"'
-        self.upload_of(request, key)[number] = (etag, body)
-        return 200, b"", {"ETag": etag}
+        parts, about = self.upload_of(request, key)
+        algorithm, checksum = self.verify(request, body)
+        if algorithm != about["algorithm"]:
+            raise Refusal(400, "InvalidRequest", "Checksum Type mismatch occurred.")
+        # An ETag is an MD5 where that is what the client goes by; else it has to be escaped.
+        etag = self.md5(about, body)
+        etag = f'"{etag}"' if not algorithm else f'"{etag}&{number}"'
+        parts[number] = (etag, body, checksum)
+        return 200, b"", {"ETag": etag, **self.told_headers(request, algorithm, checksum),
+                          **self.encryption(about)}
+
+    def ListParts(self, request, key, body):
+        parts, about = self.upload_of(request, key)
+        marker = int(request.query.get("part-number-marker", 0))
+        limit = min(self.page, int(request.query.get("max-parts", 1000)))
+        behind = sorted(number for number in parts if number > marker)
+        algorithm = about["algorithm"]
+        kinds = (f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm>"
+                 f"<ChecksumType>{about['kind']}</ChecksumType>" if algorithm else "")
+        rows = ""
+        for number in behind[:limit]:
+            etag, content, checksum = parts[number]
+            rows += (f"<Part><PartNumber>{number}</PartNumber>"
+                     f"<LastModified>2026-11-21T00:00:00.000Z</LastModified>"
+                     f"<ETag>{escape(etag)}</ETag><Size>{len(content)}</Size>")
+            if checksum:
+                rows += f"<Checksum{algorithm}>{checksum}</Checksum{algorithm}>"
+            rows += "</Part>"
+        return 200, (f'<?xml version="1.0" encoding="UTF-8"?>\n<ListPartsResult xmlns="{XMLNS}">'
+                     f"<Bucket>{self.bucket}</Bucket><Key>{escape(key)}</Key>{kinds}"
+                     f"<PartNumberMarker>{marker}</PartNumberMarker>"
+                     f"<IsTruncated>{str(len(behind) > limit).lower()}</IsTruncated>{rows}"
+                     "</ListPartsResult>").encode(), {}
+
+    def object_checksum(self, about, bodies):
+        """Of an object in parts."""
+        algorithm = about["algorithm"]
+        if not algorithm:
+            return None
+        if about["kind"] == "FULL_OBJECT":
+            return base64_of(CHECKSUMS[algorithm](b"".join(bodies)))
+        sums = b"".join(map(CHECKSUMS[algorithm], bodies))
+        return f"{base64_of(CHECKSUMS[algorithm](sums))}-{len(bodies)}"
 
     def CompleteMultipartUpload(self, request, key, body):
-        parts = self.upload_of(request, key)
-        listed = [(int(part.findtext(f"{{{XMLNS}}}PartNumber")), part.findtext(f"{{{XMLNS}}}ETag"))
+        parts, about = self.upload_of(request, key)
+        algorithm = about["algorithm"]
+        listed = [tuple(part.findtext(f"{{{XMLNS}}}{name}")
+                        for name in ("PartNumber", "ETag", f"Checksum{algorithm}"))
                   for part in ET.fromstring(body)]
-        if listed != [(number, parts[number][0]) for number in sorted(parts)]:
+        if listed != [(str(number), parts[number][0], parts[number][2])
+                      for number in sorted(parts)]:
             raise Refusal(400, "InvalidPart", "One or more parts could not be found.")
-        bodies = [parts[number][1] for number, _ in listed]
+        bodies = [parts[number][1] for number in sorted(parts)]
+        whole = b"".join(bodies)
         if any(len(part) < 5 << 20 for part in bodies[:-1]):
             raise Refusal(400, "EntityTooSmall", "A part is smaller than the minimum.")
-        self.objects[key] = b"".join(bodies)
+        if int(request.headers.get("x-amz-mp-object-size", len(whole))) != len(whole):
+            raise Refusal(400, "InvalidRequest", "The object has another size.")
+        checksum = self.object_checksum(about, bodies)
+        if about["kind"] == "FULL_OBJECT" and algorithm and checksum != request.headers.get(
+                f"x-amz-checksum-{algorithm.lower()}", checksum):
+            raise Refusal(400, "BadDigest", "The object's checksum did not match.")
+        sums = b"".join(hashlib.md5(part).digest() for part in bodies)
+        etag = f'"{self.md5(about, sums)}-{len(bodies)}"'
+        self.objects[key] = whole
+        self.about[key] = {**about, "etag": etag, "checksum": checksum}
         del self.uploads[request.query["uploadId"]]
+        told = self.told(request, checksum)
+        element = f"<Checksum{algorithm}>{told}</Checksum{algorithm}>" if told else ""
+        if self.silent_complete:
+            element, etag = "", '"x"'
         return 200, self.padding + (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<CompleteMultipartUploadResult '
-            f'xmlns="{XMLNS}"><ETag>"x-{len(listed)}"</ETag></CompleteMultipartUploadResult>'
-        ).encode(), {}
+            f'xmlns="{XMLNS}"><ETag>{escape(etag)}</ETag>{element}'
+            "</CompleteMultipartUploadResult>").encode(), self.encryption(about)
 
     def AbortMultipartUpload(self, request, key, body):
         self.upload_of(request, key)
         self.aborted.append(key)
         del self.uploads[request.query["uploadId"]]
         return 204, b"", {}
-
-
-def blackhole():
-    """A socket on 127.0.0.1 that takes no connection: its backlog is full. Returns it, with those
-    that fill it, for the caller to keep alive."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-    fillers = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        filler = socket.socket()
-        filler.settimeout(0.3)
-        try:
-            filler.connect(listener.getsockname())
-        except TimeoutError:
-            return listener, fillers
-        fillers.append(filler)
-    raise RuntimeError("the backlog never filled")

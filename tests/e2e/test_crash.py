@@ -229,7 +229,7 @@ def test_a_crash_that_only_comes_to_light_with_the_programs_end_is_bundled(run):
 
 def fake_corectl(tmp_path, script):
     path = tmp_path / "corectl"
-    path.write_text("#!/bin/sh\n" + script)
+    path.write_text("#!/bin/sh\ntrap '' TERM\n" + script)
     path.chmod(0o755)
     return {"COREINIT_CORECTL": path}
 

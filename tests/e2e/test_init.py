@@ -298,7 +298,7 @@ def test_the_program_may_be_traced_under_yama_unless_capture_is_off(run, tmp_pat
 
 def test_control_c_reaches_the_init_once_the_program_is_dead(run, tmp_path):
     fake = tmp_path / "corectl"
-    fake.write_text("#!/bin/sh\necho collecting; sleep 60\n")
+    fake.write_text("#!/bin/sh\ntrap '' TERM\necho collecting; sleep 60\n")
     fake.chmod(0o755)
     terminal = Terminal(COREINIT, "--", CRASH, "abort", cwd=run.cwd,
                         env=run.environment(COREINIT_CORECTL=fake))

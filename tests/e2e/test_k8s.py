@@ -115,6 +115,15 @@ def test_the_sidecar_dumps_into_cores_and_sends_to_s3(deployment):
     assert environment["AWS_REGION"]
 
 
+def test_coreinit_takes_the_settings(run, any_deployment):
+    (container,) = [c for c in pod(any_deployment)["containers"] if "env" in c]
+    environment = {e["name"]: e["value"] for e in container["env"] if "value" in e}
+    told = run("--explain", "true", env=environment)
+    assert told.returncode == 0, told.stderr
+    grace = pod(any_deployment)["terminationGracePeriodSeconds"]
+    assert f"stop_timeout: {grace}\n" in told.stdout
+
+
 def test_bundles_outlive_the_pod_on_the_node():
     (deployment,) = load(HOSTPATH)
     assert volume_at(deployment, "/cores")["hostPath"]["type"] == "DirectoryOrCreate"
@@ -138,6 +147,4 @@ def test_a_sidecar_sees_the_process_that_it_attaches_to():
     assert "emptyDir" in volume_at(deployment, "/cores", "coreinit")
     environment = {e["name"]: e["value"] for e in container["env"] if "value" in e}
     assert environment["S3_BUCKET"] and environment["AWS_REGION"]
-    assert environment["COREINIT_STOP_TIMEOUT"] == str(
-        pod(deployment)["terminationGracePeriodSeconds"])
     assert "coreinit" not in sidecar(deployment)["image"], "the application's image is untouched"

@@ -168,7 +168,7 @@ def test_a_slow_upload_does_not_keep_the_process(run, without_gdb, tmp_path):
         init = run.start(*PTRACE, "--", CRASH, "fork-worker", "0", pid1=False,
                          env={**s3.env, "PATH": without_gdb})
         assert init.stdout.readline() == "worker: signal 11\n"
-        wait_for(lambda: s3.requests)
+        wait_for(lambda: s3.requests and list(run.cores.glob("*.crash.json")))
         assert not any(request.status for request in s3.requests)
         assert whole_bundle(run.cores).account["capture"]["source"] == "ptrace"
         assert init.poll() is None

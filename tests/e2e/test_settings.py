@@ -51,6 +51,10 @@ def test_ini_holds_every_key(run, tmp_path):
     ("collect_timeout = -1\n", "collect_timeout = '-1' is not a number of seconds"),
     ("collect_timeout = 1e9\n", "is not a number of seconds"),
     ("cores_dir = relative\n", "is not an absolute path"),
+    ("on_crash = reboot\n", "on_crash = 'reboot' is none of exit, restart, linger"),
+    ("max_use = lots\n", "max_use = 'lots' is not a number of bytes"),
+    ("[s3]\nsse = none\n", "sse = 'none' is none of AES256, aws:kms, aws:kms:dsse"),
+    ("[s3]\nsse_kms_key_id = k\n", "S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms"),
     ("cores_dir\n", ":1: neither a [section] nor KEY = VALUE"),
     ("[s3]\nbucket = b\ngarbage\n", ":3: neither a [section] nor KEY = VALUE"),
     ("cores_dir = /" + "x" * 5000 + "\n", ":1: the line is too long or binary"),
@@ -78,11 +82,76 @@ def test_a_config_that_was_asked_for_must_be_there(run):
     ({"COREINIT_CORES_DIR": "cores"}, "COREINIT_CORES_DIR='cores' is not an absolute path"),
     ({"S3_KEY_PREFIX": "p" * 1025}, "is too long"),
     ({"RUN_ID": "r" * 128}, "is too long"),
+    ({"COREINIT_RESTART_LIMIT": "-1"}, "COREINIT_RESTART_LIMIT='-1' is not a number of restarts"),
+    ({"COREINIT_LINGER_MINUTES": "1h"}, "COREINIT_LINGER_MINUTES='1h' is not a number of minutes"),
+    ({"COREINIT_REPORT": "all"}, "COREINIT_REPORT='all' is none of crashes, exits"),
+    ({"COREINIT_STOP_TIMEOUT": "30s"}, "COREINIT_STOP_TIMEOUT='30s' is not a number of seconds"),
+    ({"COREINIT_KEEP_LOCAL": "no"}, "COREINIT_KEEP_LOCAL='no' is none of always, until-sent, never"),
+    ({"COREINIT_KEEP_FREE": "10%"}, "COREINIT_KEEP_FREE='10%' is not a number of bytes"),
+    ({"COREINIT_MAX_FILES": "many"}, "COREINIT_MAX_FILES='many' is not a number of files"),
+    ({"COREINIT_UPLOAD_RATE": "1MB/s"}, "COREINIT_UPLOAD_RATE='1MB/s' is not a number of bytes"),
+    ({"S3_STORAGE_CLASS": "a b"}, "S3_STORAGE_CLASS='a b' is no storage class"),
+    ({"S3_TAGS": "team"}, "S3_TAGS='team' is not KEY=VALUE&KEY=VALUE"),
+    ({"S3_EXPECTED_BUCKET_OWNER": "me"}, "S3_EXPECTED_BUCKET_OWNER='me' is not an account's 12 digits"),
+    ({"S3_REQUEST_PAYER": "you"}, "S3_REQUEST_PAYER='you' is not requester"),
+    ({"S3_CHECKSUM": "sha1"}, "S3_CHECKSUM='sha1' is none of auto, crc64nvme, crc32c, crc32, md5"),
+    ({"S3_ALLOW_HTTP": "true"}, "S3_ALLOW_HTTP='true' is none of yes, no"),
 ])
 def test_a_bad_variable_is_told_and_nothing_is_started(run, env, words):
     result = run("--", "echo", "started", env=env)
     assert result.returncode == 1 and result.stdout == ""
     assert words in result.stderr
+
+
+def explained(result):
+    return dict(line.split(": ", 1) for line in result.stdout.splitlines())
+
+
+def test_every_setting_is_explained_as_it_was_set(run, tmp_path):
+    ini = tmp_path / "coreinit.ini"
+    ini.write_text("on_crash = restart\nrestart_limit = 3\nlinger_minutes = 5\nreport = exits\n"
+                   "stop_timeout = 120\nkeep_local = until-sent\nmax_use = 10G\nkeep_free = 1M\n"
+                   "max_files = 20\nupload_rate = 512k\ncores_dir = none\n"
+                   "[s3]\nbucket = b\nsse = aws:kms\nsse_kms_key_id = alias/a\n"
+                   "storage_class = STANDARD_IA\ntags = team=a&kind=crash\n"
+                   "expected_bucket_owner = 123456789012\nrequest_payer = requester\n"
+                   "checksum = crc32c\nallow_http = yes\n")
+    told = explained(run("--explain", "--config", ini, "true", env={"COREINIT_CORES_DIR": ""}))
+    expected = {
+        "on_crash": "restart", "restart_limit": "3", "linger_minutes": "5", "report": "exits",
+        "stop_timeout": "120", "keep_local": "until-sent", "max_use": str(10 << 30),
+        "keep_free": str(1 << 20), "max_files": "20", "upload_rate": str(512 << 10),
+        "cores_dir": "", "bucket": "b", "sse": "aws:kms", "sse_kms_key_id": "alias/a",
+        "storage_class": "STANDARD_IA", "tags": "team=a&kind=crash",
+        "expected_bucket_owner": "123456789012", "request_payer": "requester",
+        "checksum": "crc32c", "allow_http": "yes"}
+    assert {key: told[key] for key in expected} == expected
+
+    told = explained(run("--explain", "--config", ini, "--on-crash", "linger", "--max-use=1T", "true",
+                         env={"COREINIT_ON_CRASH": "exit", "COREINIT_KEEP_LOCAL": "never"}))
+    assert (told["on_crash"], told["max_use"], told["keep_local"]) == ("linger", str(1 << 40), "never")
+
+
+def test_defaults_lose_nothing(run):
+    told = explained(run("--explain", "true"))
+    expected = {"on_crash": "exit", "restart_limit": "10", "linger_minutes": "60",
+                "report": "crashes", "stop_timeout": "30", "keep_local": "always", "max_use": "0",
+                "keep_free": "0", "max_files": "0", "upload_rate": "0", "checksum": "auto",
+                "allow_http": "no", "sse": "", "tags": ""}
+    assert {key: told[key] for key in expected} == expected
+
+
+def test_without_a_cores_dir_it_says_where_bundles_go(run):
+    result = run("--cores-dir", "none", "--", "true", env={"S3_BUCKET": "b", "S3_KEY_PREFIX": "t/x"})
+    assert "cores dir none, destination s3://b/t/x" in banner(result)
+    assert "warning" not in result.stderr
+    result = run("--cores-dir", "none", "--", "true")
+    assert "cores dir none, destination nowhere" in banner(result)
+    assert "a crash will leave no bundle: there is no cores dir, and S3_BUCKET isn't set" in result.stderr
+
+
+def test_the_banner_tells_what_is_done_after_a_crash(run):
+    assert banner(run("--on-crash", "linger", "--", "true")).endswith(", on crash linger")
 
 
 def test_an_empty_variable_is_an_unset_one(run):

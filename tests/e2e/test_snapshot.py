@@ -621,7 +621,7 @@ def test_a_hundred_killed_snapshots_leave_the_process_as_it_was(snapshot, steady
         process.communicate()
         assert target.process.poll() is None, (seed, target.process.returncode, target.lines[-1])
     target.assert_goes_on()
-    shutil.rmtree(snapshot.out)
+    shutil.rmtree(snapshot.out, ignore_errors=True)  # each may have been killed before it was made
     snapshot(target.pid)
     target.assert_goes_on()
 

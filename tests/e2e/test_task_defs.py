@@ -152,6 +152,15 @@ def check_destination(container):
     assert environment["AWS_REGION"]
 
 
+@pytest.mark.parametrize("path", sorted(TASK_DEFS.glob("*.json")), ids=lambda path: path.stem)
+def test_coreinit_takes_the_settings(run, path):
+    (container,) = [c for c in load(path)["containerDefinitions"] if "environment" in c]
+    environment = {e["name"]: e["value"] for e in container["environment"]}
+    told = run("--explain", "true", env=environment)
+    assert told.returncode == 0, told.stderr
+    assert f"stop_timeout: {container['stopTimeout']}\n" in told.stdout
+
+
 def test_the_router_does_not_log_through_itself(task_def):
     assert router(task_def)["logConfiguration"]["logDriver"] != "awsfirelens"
     others = [c for c in task_def["containerDefinitions"] if c is not router(task_def)]
@@ -203,6 +212,4 @@ def test_a_sidecar_sees_the_process_that_it_attaches_to():
     (mount,) = sidecar["mountPoints"]
     assert mount["containerPath"] == "/cores"
     assert {"name": mount["sourceVolume"]} in task_def["volumes"]
-    environment = {e["name"]: e["value"] for e in sidecar["environment"]}
-    assert environment["COREINIT_STOP_TIMEOUT"] == str(sidecar["stopTimeout"])
     assert "coreinit" not in router(task_def)["image"], "the application's image is untouched"

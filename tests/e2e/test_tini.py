@@ -87,6 +87,7 @@ def test_what_is_asked_for_goes_to_stdout(arguments):
     (["-p", "SIGNOPE", "true"], "-p SIGNOPE: no such signal"),
     (["-z", "true"], "unknown option"),
     (["--nonsense", "true"], "unknown option --nonsense"),
+    (["--re", "exits", "true"], "unknown option --re"),  # --report or --restart-limit
     (["--cores-dir"], "--cores-dir needs a value"),
 ])
 def test_misuse_is_one_clear_line_and_a_usage_line(arguments, words):

@@ -28,12 +28,15 @@ def quick(monkeypatch, tools_without_gdb):
 
 
 class Gate:
-    """A corectl that says it was started, and begins once it may: meanwhile a process is held."""
+    """
+    A corectl that says it was started, and begins once it may: meanwhile a process is held. A shell
+    doesn't know what SIGTERM means to a collector.
+    """
 
     def __init__(self, directory):
         self.started, self.go = directory / "started", directory / "go"
         corectl = directory / "corectl"
-        corectl.write_text(f"#!/bin/sh\necho x >> {shlex.quote(str(self.started))}\n"
+        corectl.write_text(f"#!/bin/sh\ntrap '' TERM\necho x >> {shlex.quote(str(self.started))}\n"
                            f"while [ ! -e {shlex.quote(str(self.go))} ]; do sleep 0.02; done\n"
                            f'exec {shlex.quote(str(CORECTL))} "$@"\n')
         corectl.chmod(0o755)
