@@ -32,8 +32,8 @@ show 'echo $?'
 echo "$status"
 [ "$status" = 134 ] || { echo "expected 134: the sample's SIGSEGV handler aborts" >&2; exit 1; }
 
-show ls -l "$cores"
-ls -l "$cores"
+show ls -lA "$cores"
+ls -lA "$cores"
 show "sed -n '/^Thread 1/,\$p' $cores/*.stacktrace | head -n 30"
 sed -n '/^Thread 1/,$p' "$cores"/*.stacktrace | head -n 30
 show unzip -t "$cores/*.core.zip"
@@ -60,5 +60,5 @@ env -u S3_BUCKET RUN_ID=demo S3_KEY_PREFIX=demo/sample \
 show 'echo $?'
 echo "$status"
 [ "$status" = 139 ] || { echo "expected 139: SIGSEGV" >&2; exit 1; }
-show ls -l "$work/traced"
-ls -l "$work/traced"
+show ls -lA "$work/traced"
+ls -lA "$work/traced"

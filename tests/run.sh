@@ -47,5 +47,5 @@ if [ -n "$fuzzing" ]; then
     [ "$fuzzed" -eq 0 ]
 fi
 
-# Then as it is shipped.
-ctest --test-dir build --output-on-failure -j2 "$@"
+# Then as it is shipped: containers mostly wait, too.
+ctest --test-dir build --output-on-failure -j3 "$@"
